@@ -1,0 +1,59 @@
+"""The HTTP API, put together."""
+
+from __future__ import annotations
+
+import os
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from api.auth import register_identification
+from api.context import EXTENSION, Context
+from api.docs import docs
+from api.openapi import make_app
+from api.problems import register_error_handlers
+from api.routes.engines import engines
+from api.routes.health import health
+from api.routes.images import images
+from api.routes.jobs import jobs
+from api.routes.objects import objects
+from api.strict_json import StrictRequest, shape_violation
+from api.waiting import FinalWatcher
+from shared.errors import InvalidRequest
+from shared.signed_urls import UrlSigner
+
+if TYPE_CHECKING:
+    from flask_openapi3 import OpenAPI
+
+    from shared.services import Services
+
+
+def create_app(services: Services) -> OpenAPI:
+    """A WSGI app over these services; `ValueError` without a secret key."""
+    settings = services.settings
+    app = make_app(__name__)
+    app.request_class = StrictRequest
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.extensions[EXTENSION] = Context(
+        services=services,
+        urls=UrlSigner(settings.secret_key.get_secret_value(), settings.base_url),
+        watcher=FinalWatcher(services.jobs, limit=settings.max_waits),
+        decoding=BoundedSemaphore(os.cpu_count() or 1),
+    )
+    app.validation_error_callback = _refuse
+    register_identification(app)
+    register_error_handlers(app)
+    for api_blueprint in (images, jobs, engines, health):
+        app.register_api(api_blueprint)
+    app.register_blueprint(objects)
+    app.register_blueprint(docs)
+    return app
+
+
+def _refuse(error: ValidationError) -> None:
+    """A body or a query that has not its form."""
+    raise InvalidRequest(
+        shape_violation(entry)
+        for entry in error.errors(include_url=False, include_context=False, include_input=False)
+    )

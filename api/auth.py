@@ -1,0 +1,50 @@
+"""Who is calling: a Bearer key (RFC 6750) on all of `/v1`, and a name for each request."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+import structlog
+from flask import Flask, Response, g, request
+
+from api.context import services
+from shared.errors import Unauthorized
+
+_SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_BEARER = re.compile(r"Bearer +(\S+) *", re.IGNORECASE)
+HINT = "Send `Authorization: Bearer tow_...`"
+
+
+def register_identification(app: Flask) -> None:
+    """Name every request, and let only key holders in under `/v1`."""
+    app.before_request(_name_request)
+    app.before_request(_authorize)
+    app.after_request(_finish)
+
+
+def _name_request() -> None:
+    """The caller's `X-Request-Id` if it is a sane token, else one of ours."""
+    given = request.headers.get("X-Request-Id", "")
+    g.request_id = given if _SANE.fullmatch(given) else uuid.uuid4().hex
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request=g.request_id)
+
+
+def _authorize() -> None:
+    if not request.path.startswith("/v1/"):
+        return
+    match = _BEARER.fullmatch(request.headers.get("Authorization", ""))
+    if match is None:
+        raise Unauthorized(f"{HINT}.")
+    account_id = services().accounts.account_of(match.group(1))
+    if account_id is None:
+        raise Unauthorized(f"This key is not known here, or was revoked. {HINT}.")
+    g.account_id = account_id
+
+
+def _finish(response: Response) -> Response:
+    response.headers["X-Request-Id"] = g.get("request_id", "")
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response

@@ -1,0 +1,44 @@
+"""What a request may reach: the services of this process, and whose request it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING, cast
+
+from flask import current_app, g
+
+if TYPE_CHECKING:
+    from api.waiting import FinalWatcher
+    from shared.services import Services
+    from shared.signed_urls import UrlSigner
+
+EXTENSION = "towline"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One for each process.
+
+    decoding: held while a picture is decoded; each may take hundreds of megabytes.
+    """
+
+    services: Services
+    urls: UrlSigner
+    watcher: FinalWatcher
+    decoding: BoundedSemaphore
+
+
+def context() -> Context:
+    """The context of the app that serves this request."""
+    return cast("Context", current_app.extensions[EXTENSION])
+
+
+def services() -> Services:
+    """The services of this process."""
+    return context().services
+
+
+def account_id() -> str:
+    """The account whose key came with the request."""
+    return cast("str", g.account_id)

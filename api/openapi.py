@@ -1,0 +1,132 @@
+"""The served OpenAPI document: flask-openapi3's, with what it leaves out or gets wrong mended.
+
+Mended: its own answer to a bad body (ours is a problem), `null` where a part is absent,
+the bodies that are no JSON, the `Prefer` header, `/objects` is left out on purpose: its
+URLs come signed, ready to use.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask_openapi3 import Info, OpenAPI
+from pydantic import BaseModel
+
+from api.problems import PROBLEM_JSON
+from api.schemas import ProblemOut
+from shared import __version__
+
+TITLE = "Towline"
+DESCRIPTION = """\
+A job queue for drag-based image editing: upload a picture, say what to drag where, get a
+picture back. Every error is `application/problem+json` with a stable `code`.
+"""
+SECURITY: dict[str, Any] = {
+    "key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "`tow_<id>_<secret>`, made with `python -m api key create`",
+    }
+}
+ALWAYS = (400, 401, 500)  #: what every operation under /v1 may answer
+PREFER = {"x-prefer": True}  #: the operation takes the `Prefer` header
+_DESCRIPTIONS = {
+    400: "The request cannot be read",
+    401: "No valid API key",
+    404: "There is no such thing, or it is not yours",
+    409: "Its state forbids it now",
+    411: "No Content-Length",
+    413: "Too large",
+    415: "Not a type that is taken",
+    422: "Not valid; `errors` has every violation",
+    500: "Nobody foresaw it; the log has it under the request's id",
+    503: "A server that is needed does not answer; try again",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, Any]:
+    """Responses of an operation that may fail in these ways, and those that all share."""
+    return {status: _problem(status) for status in sorted({*statuses, *ALWAYS})}
+
+
+def no_content() -> dict[int | str, Any]:
+    """204."""
+    return {204: {"description": "Done"}}
+
+
+def _problem(status: int) -> dict[str, Any]:
+    return {
+        "description": _DESCRIPTIONS[status],
+        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/ProblemOut"}}},
+    }
+
+
+def make_app(import_name: str) -> OpenAPI:
+    """An app without routes, whose document will be complete."""
+    return OpenAPI(
+        import_name,
+        info=Info(title=TITLE, version=__version__, description=DESCRIPTION),
+        security_schemes=SECURITY,
+        doc_ui=False,
+        static_folder=None,
+    )
+
+
+def document(app: OpenAPI) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of everything that is served."""
+    spec: dict[str, Any] = app.api_doc
+    schemas = spec["components"]["schemas"]
+    _add_schema(schemas, ProblemOut)
+    schemas.pop("ValidationErrorModel", None)
+    for operations in spec["paths"].values():
+        for operation in operations.values():
+            _mend(operation)
+    cleaned: dict[str, Any] = _without_nulls(spec)
+    return cleaned
+
+
+def _add_schema(schemas: dict[str, Any], model: type[BaseModel]) -> None:
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    for name, part in schema.pop("$defs", {}).items():
+        schemas.setdefault(name, part)
+    schemas[model.__name__] = schema
+
+
+def _mend(operation: dict[str, Any]) -> None:
+    """One operation."""
+    unprocessable = operation["responses"].get("422", {})
+    if "application/json" in unprocessable.get("content", {}):
+        del operation["responses"]["422"]
+    if operation.pop("x-prefer", False):
+        operation.setdefault("parameters", []).append(_PREFER_PARAMETER)
+    content = operation.get("requestBody", {}).get("content", {})
+    for media_type, body in content.items():
+        if media_type.startswith("image/"):
+            body["schema"] = {"type": "string", "contentMediaType": media_type}
+        elif media_type == "multipart/form-data":
+            body["schema"] = {
+                "type": "object",
+                "required": ["file"],
+                "properties": {
+                    "file": {"type": "string", "contentMediaType": "application/octet-stream"}
+                },
+            }
+
+
+_PREFER_PARAMETER = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "description": "`wait=N`: hold the answer until the job has ended, at most N seconds (60)",
+    "schema": {"type": "string", "examples": ["wait=30"]},
+}
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _without_nulls(part)
+            for key, part in value.items()
+            if part is not None or key == "default"
+        }
+    return [_without_nulls(part) for part in value] if isinstance(value, list) else value

@@ -1,0 +1,122 @@
+"""Errors as `application/problem+json` (RFC 9457). Each code's paragraph is in `docs/errors.md`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from flask import Flask, Response, g, json, request
+from werkzeug.exceptions import HTTPException
+
+from shared.errors import InvalidRequest, TowlineError, Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+log = structlog.get_logger()
+
+PROBLEM_JSON = "application/problem+json"
+RETRY_AFTER_S = 1
+
+#: Every code that a problem may have at its top: the HTTP status and the title.
+PROBLEMS: dict[str, tuple[int, str]] = {
+    "malformed_request": (400, "The request cannot be read"),
+    "unauthorized": (401, "No valid API key"),
+    "url_refused": (403, "The signed URL is not valid any more"),
+    "not_found": (404, "There is no such thing"),
+    "method_not_allowed": (405, "The address does not take this method"),
+    "image_in_use": (409, "A job still needs the image"),
+    "image_not_uploaded": (409, "The image's bytes never came"),
+    "job_not_final": (409, "The job has not ended"),
+    "length_required": (411, "The size must be announced"),
+    "image_too_large": (413, "The image is too large"),
+    "body_too_large": (413, "The body is too large"),
+    "unsupported_image_type": (415, "Not a type of picture that is taken"),
+    "unsupported_media_type": (415, "Not a type of body that is taken"),
+    "image_unreadable": (422, "The picture cannot be decoded"),
+    "upload_mismatch": (422, "Not the bytes that were announced"),
+    "invalid_request": (422, "The request is not valid"),
+    "internal_error": (500, "Something that nobody foresaw"),
+    "storage_unavailable": (503, "The object storage does not answer"),
+    "database_unavailable": (503, "The database does not answer"),
+}
+
+_BY_STATUS = {
+    400: "malformed_request",
+    403: "url_refused",
+    404: "not_found",
+    405: "method_not_allowed",
+    411: "length_required",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+
+
+def problem(
+    code: str,
+    detail: str,
+    errors: Iterable[Violation] = (),
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """The answer for a code of `PROBLEMS`, or for one violation's code with its 422."""
+    status, title = PROBLEMS.get(code, PROBLEMS["invalid_request"])
+    body: dict[str, Any] = {
+        "type": f"{request.host_url}docs/errors#{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": g.get("request_id", ""),
+    }
+    if code not in PROBLEMS or errors:
+        body["errors"] = [violation_to_json(violation) for violation in errors]
+    response = Response(json.dumps(body), status=status, content_type=PROBLEM_JSON)
+    if status == 503:
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    response.headers.update(headers or {})
+    return response
+
+
+def violation_to_json(violation: Violation) -> dict[str, str]:
+    """One entry of a problem's `errors`."""
+    return {
+        "pointer": violation.pointer,
+        "code": violation.code,
+        "detail": violation.detail,
+    }
+
+
+def register_error_handlers(app: Flask) -> None:
+    """Whatever is raised leaves as a problem; what nobody foresaw is logged with its trace."""
+    app.register_error_handler(InvalidRequest, _invalid)
+    app.register_error_handler(TowlineError, _towline)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _unforeseen)
+
+
+def _invalid(error: InvalidRequest) -> Response:
+    """All violations at once; the code is theirs if they share one."""
+    codes = {violation.code for violation in error.violations}
+    code = codes.pop() if len(codes) == 1 else "invalid_request"
+    return problem(code, error.message, error.violations)
+
+
+def _towline(error: TowlineError) -> Response:
+    if error.code not in PROBLEMS:
+        return _unforeseen(error)
+    log.info("refused", code=error.code, error=error.message, cause=repr(error.__cause__))
+    headers = {"WWW-Authenticate": "Bearer"} if error.code == "unauthorized" else None
+    return problem(error.code, error.message, headers=headers)
+
+
+def _http(error: HTTPException) -> Response:
+    if error.code is None or error.code < 400:
+        return error.get_response()  # type: ignore[return-value]
+    code = _BY_STATUS.get(error.code, "malformed_request" if error.code < 500 else "internal_error")
+    headers = {name: value for name, value in error.get_headers(request.environ) if name == "Allow"}
+    return problem(code, error.description or "", headers=headers)
+
+
+def _unforeseen(error: Exception) -> Response:
+    log.error("unforeseen_error", exc_info=error)
+    return problem("internal_error", "The request failed; its request_id is in the server's log.")

@@ -1,0 +1,57 @@
+"""`/v1/engines`: what can be asked for here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask_openapi3 import APIBlueprint, Tag
+
+from api.context import services
+from api.openapi import problems
+from api.schemas import EnginesOut
+from shared.engines import ENGINES, OPTIONS, EngineSpec
+from shared.engines_up import EngineUp
+
+engines = APIBlueprint(
+    "engines", __name__, url_prefix="/v1/engines", abp_tags=[Tag(name="engines")],
+    abp_security=[{"key": []}],
+)  # fmt: skip
+
+
+@engines.get("", responses={200: EnginesOut, **problems(503)})
+def list_engines() -> Any:
+    """The engines that are configured: their options, whether workers are up, which model."""
+    settings = services().settings
+    up = services().engines_up.all()
+    return {
+        "data": [
+            {
+                "name": name,
+                "is_default": name == settings.default_engine,
+                **_state(up.get(name)),
+                "options": _options(ENGINES[name]),
+            }
+            for name in settings.engines
+        ]
+    }
+
+
+def _state(up: EngineUp | None) -> dict[str, Any]:
+    if up is None:
+        return {"up": False, "threads": 0, "model_digest": None}
+    return {"up": True, "threads": up.threads, "model_digest": up.model_digest}
+
+
+def _options(engine: EngineSpec) -> dict[str, Any]:
+    options = {}
+    for name in sorted(engine.options):
+        option = OPTIONS[name]
+        maximum = engine.max_candidates if name == "candidates" else option.maximum
+        options[name] = {
+            "type": option.kind,
+            "default": option.default,
+            "minimum": option.minimum,
+            "maximum": maximum,
+            "choices": list(option.choices) or None,
+        }
+    return options

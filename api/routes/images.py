@@ -1,0 +1,155 @@
+"""`/v1/images`: pictures and masks, sent through the API or put straight into object storage."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Any
+
+from flask import Response, request
+from flask_openapi3 import APIBlueprint, RawModel, Tag
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+
+from api.context import account_id, context, services
+from api.openapi import no_content, problems
+from api.rendering import render_image, rfc3339
+from api.schemas import ImageOut, ImagePath, UploadBody, UploadOut
+from shared.errors import (
+    ImageNotUploaded,
+    ImageTooLarge,
+    InvalidRequest,
+    NotFound,
+    UploadMismatch,
+    Violation,
+)
+from shared.ids import new_id
+from shared.images.store import Facts, Image
+from shared.imaging import inspect
+from shared.objects import image_key, staging_key
+
+MULTIPART_SLACK_BYTES = 64 * 1024  #: what a form may hold beside the file
+
+images = APIBlueprint(
+    "images", __name__, url_prefix="/v1/images", abp_tags=[Tag(name="images")],
+    abp_security=[{"key": []}],
+)  # fmt: skip
+
+
+class PictureBody(RawModel):
+    """The bytes of a picture, or a form with the field `file`."""
+
+    mimetypes = ["image/png", "image/jpeg", "image/webp", "multipart/form-data"]
+
+
+@images.post("", responses={200: ImageOut, 201: ImageOut, **problems(413, 415, 422, 503)})
+def upload_image(raw: PictureBody) -> Any:
+    """Upload a picture or a mask: 201, or 200 when the account has the same bytes already."""
+    image, is_new = keep_picture(_uploaded_bytes(), account_id())
+    return render_image(image, context()), 201 if is_new else 200
+
+
+@images.post("/uploads", responses={200: UploadOut, 201: UploadOut, **problems(413, 415, 422, 503)})
+def announce_upload(body: UploadBody) -> Any:
+    """Ask for a URL to PUT a picture to; 200 when the account has or expects these bytes."""
+    settings = services().settings
+    if body.size_bytes > settings.max_image_bytes:
+        raise ImageTooLarge(f"A picture has at most {settings.max_image_bytes} bytes.")
+    image, is_new = services().images.announce(account_id(), **body.model_dump())
+    key = staging_key(image.account_id, image.id)
+    url = context().urls.sign("PUT", key, settings.upload_ttl_s, image.size_bytes)
+    expires_at = rfc3339(int((time.time() + settings.upload_ttl_s) * 1000))
+    upload = {
+        "method": "PUT",
+        "url": url,
+        "headers": {"Content-Type": image.content_type},
+        "expires_at": expires_at,
+    }
+    return {"id": image.id, "upload": upload}, 201 if is_new else 200
+
+
+@images.post(
+    "/<string:image_id>/complete",
+    responses={200: ImageOut, **problems(404, 409, 413, 415, 422, 503)},
+)
+def complete_upload(path: ImagePath) -> Any:
+    """Check the bytes that were put, and make them the image. Safe to repeat."""
+    image = services().images.get(account_id(), path.image_id)
+    if image.object_key is None:
+        image = _complete(image)
+    return render_image(image, context())
+
+
+@images.get("/<string:image_id>", responses={200: ImageOut, **problems(404, 409, 503)})
+def get_image(path: ImagePath) -> Any:
+    """An image, with a short-lived URL of its bytes."""
+    image = services().images.get(account_id(), path.image_id)
+    if image.object_key is None:
+        raise ImageNotUploaded(f"The bytes of {image.id} were not completed.")
+    return render_image(image, context())
+
+
+@images.delete("/<string:image_id>", responses={**no_content(), **problems(404, 409, 503)})
+def delete_image(path: ImagePath) -> Any:
+    """Delete an image and its bytes; not while a job that has not ended needs it."""
+    image = services().images.delete(account_id(), path.image_id)
+    services().objects.delete(image.object_key or staging_key(image.account_id, image.id))
+    return Response(status=204)
+
+
+def keep_picture(data: bytes, account: str) -> tuple[Image, bool]:
+    """Decode in full, store, then record: a row never points to bytes that are not there."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    known = services().images.find(account, sha256)
+    if known is not None and known.object_key is not None:
+        return known, False
+    settings = services().settings
+    with context().decoding:
+        found = inspect(
+            data, max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
+        )
+    facts = Facts(sha256, found.content_type, len(data), found.width, found.height, found.has_alpha)
+    image_id = known.id if known is not None else new_id("img")
+    key = image_key(account, sha256, image_id)
+    services().objects.put(key, data)
+    image, is_new = services().images.add(account, image_id, key, facts)
+    if image.object_key != key:  # a rival stored the same bytes first
+        services().objects.delete(key)
+    return image, is_new
+
+
+def _complete(image: Image) -> Image:
+    key = staging_key(image.account_id, image.id)
+    try:
+        data = services().objects.get(key)
+    except NotFound:
+        raise ImageNotUploaded(f"PUT the bytes of {image.id} to its upload URL first.") from None
+    if len(data) != image.size_bytes or hashlib.sha256(data).hexdigest() != image.sha256:
+        raise UploadMismatch(
+            f"{image.size_bytes} bytes with sha256 {image.sha256} were announced,"
+            f" {len(data)} bytes with another sha256 were put."
+        )
+    kept, _ = keep_picture(data, image.account_id)
+    services().objects.delete(key)
+    return kept
+
+
+def _uploaded_bytes() -> bytes:
+    """The body itself, or the form's `file`; never more than is allowed."""
+    limit = services().settings.max_image_bytes
+    is_form = request.mimetype == "multipart/form-data"
+    if (
+        not is_form
+        and request.mimetype
+        and not request.mimetype.startswith(("image/", "application/octet-stream"))
+    ):
+        raise UnsupportedMediaType("Send the picture's bytes as image/png, image/jpeg, image/webp.")
+    request.max_content_length = limit + MULTIPART_SLACK_BYTES * is_form
+    try:
+        if not is_form:
+            return request.get_data(cache=False)
+        file = request.files.get("file")
+    except RequestEntityTooLarge:
+        raise ImageTooLarge(f"A picture has at most {limit} bytes.") from None
+    if file is None:
+        raise InvalidRequest([Violation("/file", "missing_field", "the form has no file `file`")])
+    return file.stream.read()

@@ -1,0 +1,134 @@
+"""`/v1/jobs`: submit, look, wait, cancel, retry, delete, and ask what a submission would meet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, request
+from flask_openapi3 import APIBlueprint, Tag
+
+from api.context import account_id, context, services
+from api.openapi import PREFER, no_content, problems
+from api.problems import violation_to_json
+from api.rendering import Pace, render_job, render_jobs
+from api.schemas import JobBody, JobOut, JobPath, JobsOut, JobsQuery, ValidationOut
+from api.submission import understand
+from api.waiting import wanted_wait_s
+from shared.errors import InvalidRequest, JobNotFinal, Violation
+from shared.ids import is_id
+from shared.jobs.job import Job
+from shared.jobs.state import JobState
+
+jobs = APIBlueprint(
+    "jobs", __name__, url_prefix="/v1/jobs", abp_tags=[Tag(name="jobs")],
+    abp_security=[{"key": []}],
+)  # fmt: skip
+
+
+@jobs.post(
+    "",
+    responses={200: JobOut, 202: JobOut, **problems(413, 415, 422, 503)},
+    openapi_extensions=PREFER,
+)
+def submit_job(body: JobBody) -> Any:
+    """Submit an edit: 202; with `Prefer: wait=N`, 200 if it ends within N seconds."""
+    submission = understand(body, account_id(), context())
+    if submission.violations:
+        raise InvalidRequest(submission.violations)
+    return _accepted(services().jobs.submit(account_id(), submission.spec, body.metadata))
+
+
+@jobs.post("/validate", responses={200: ValidationOut, **problems(413, 415, 503)})
+def validate_job(body: JobBody) -> Any:
+    """Say all that is wrong with a submission, and how long it would take. Stores nothing."""
+    submission = understand(body, account_id(), context())
+    canvas = estimate = None
+    if submission.engine is not None:
+        pace = Pace.of(submission.engine.name, context())
+        waiting = services().jobs.waiting(submission.engine.name)
+        estimate = {"queue_s": pace.queue_s(waiting), "run_s": pace.run_s}
+        if submission.picture is not None:
+            size = (submission.picture.width or 0, submission.picture.height or 0)
+            canvas = dict(zip(("width", "height"), submission.engine.canvas(*size), strict=True))
+    return {
+        "valid": not submission.violations,
+        "problems": [violation_to_json(violation) for violation in submission.violations],
+        "canvas": canvas,
+        "estimate": estimate,
+    }
+
+
+@jobs.get("", responses={200: JobsOut, **problems(422, 503)})
+def list_jobs(query: JobsQuery) -> Any:
+    """The account's jobs, newest first."""
+    if query.cursor is not None and not is_id("job", query.cursor):
+        raise InvalidRequest(
+            [Violation("/cursor", "wrong_format", "use the `next_cursor` of the page before")]
+        )
+    found = services().jobs.page(
+        account_id(),
+        limit=query.limit + 1,
+        before=query.cursor,
+        status=JobState(query.status) if query.status else None,
+        metadata=query.metadata,
+    )
+    page = found[: query.limit]
+    next_cursor = page[-1].id if len(found) > query.limit else None
+    return {"data": render_jobs(page, context()), "next_cursor": next_cursor}
+
+
+@jobs.get(
+    "/<string:job_id>", responses={200: JobOut, **problems(404, 503)}, openapi_extensions=PREFER
+)
+def get_job(path: JobPath) -> Any:
+    """A job; with `Prefer: wait=N` as soon as it has ended, or after N seconds as it is."""
+    job, headers = _waited(services().jobs.get(account_id(), path.job_id))
+    return render_job(job, context()), 200, headers
+
+
+@jobs.post("/<string:job_id>/cancel", responses={200: JobOut, **problems(404, 503)})
+def cancel_job(path: JobPath) -> Any:
+    """Cancel a job, however often. A running one stops between two steps."""
+    return render_job(services().jobs.cancel(account_id(), path.job_id), context())
+
+
+@jobs.post("/<string:job_id>/retry", responses={202: JobOut, **problems(404, 409, 422, 503)})
+def retry_job(path: JobPath) -> Any:
+    """Submit the same edit again, as a new job with `retried_from` set."""
+    old = services().jobs.get(account_id(), path.job_id)
+    if not old.status.is_final:
+        raise JobNotFinal(f"{old.id} is {old.status}; there is nothing to retry yet.")
+    job = services().jobs.submit(account_id(), old.spec, old.metadata, retried_from=old.id)
+    services().wakeups.send(job.spec.engine)
+    return render_job(job, context()), 202, _location(job)
+
+
+@jobs.delete("/<string:job_id>", responses={**no_content(), **problems(404, 409, 503)})
+def delete_job(path: JobPath) -> Any:
+    """Delete a job that has ended, and its pictures."""
+    job = services().jobs.delete(account_id(), path.job_id)
+    for key in job.object_keys:
+        services().objects.delete(key)
+    return Response(status=204)
+
+
+def _accepted(job: Job) -> Any:
+    services().wakeups.send(job.spec.engine)
+    job, headers = _waited(job)
+    status = 200 if job.status.is_final else 202
+    return render_job(job, context()), status, {**headers, **_location(job)}
+
+
+def _waited(job: Job) -> tuple[Job, dict[str, str]]:
+    """The job once the wait that the request prefers is over, and what to say of it."""
+    seconds = wanted_wait_s(request.headers.get("Prefer"))
+    if seconds is None:
+        return job, {}
+    if not job.status.is_final:
+        context().watcher.wait(job.id, seconds)
+        job = services().jobs.get(job.account_id, job.id)
+    return job, {"Preference-Applied": f"wait={seconds:.0f}"}
+
+
+def _location(job: Job) -> dict[str, str]:
+    return {"Location": f"/v1/jobs/{job.id}"}

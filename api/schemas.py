@@ -1,0 +1,443 @@
+"""The bodies that clients send, and those that they get; `/openapi.json` is made from these."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+from api.strict_json import shape_violation
+from shared.edits import MAX_DRAGS, MAX_ROUNDS
+from shared.engines import OPTIONS, Format, GuidanceDecay, Output, Quality
+from shared.errors import Violation
+
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Coordinates = Annotated[
+    list[Number],
+    Field(min_length=2, max_length=2, description="[x, y] in pixels of the oriented picture"),
+]
+#: A mask may reach beyond the picture, but not beyond reason.
+Bounded = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-100_000, le=100_000)]
+Corner = Annotated[list[Bounded], Field(min_length=2, max_length=2)]
+MetadataKey = Annotated[str, Field(min_length=1, max_length=64)]
+MetadataValue = Annotated[str, Field(max_length=512)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class DragBody(_Body):
+    """What lies under `handle` is moved to `target`."""
+
+    handle: Coordinates
+    target: Coordinates
+
+
+class RectMask(_Body):
+    """Half-open: x0 <= x < x1, y0 <= y < y1."""
+
+    rect: Annotated[list[Bounded], Field(min_length=4, max_length=4)]
+
+
+class PolygonMask(_Body):
+    """A closed outline; what it holds may change."""
+
+    polygon: Annotated[list[Corner], Field(min_length=3, max_length=1000)]
+
+
+def _mask_branch(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "branch:image"
+    if isinstance(value, dict | BaseModel):
+        return "branch:polygon" if "polygon" in dict(value) else "branch:rect"
+    return None
+
+
+Mask = Annotated[
+    Annotated[str, Tag("branch:image"), Field(description="id of an uploaded mask")]
+    | Annotated[RectMask, Tag("branch:rect")]
+    | Annotated[PolygonMask, Tag("branch:polygon")],
+    Discriminator(
+        _mask_branch,
+        custom_error_type="wrong_type",
+        custom_error_message='expected an image\'s id, {"rect": ...}, {"polygon": ...} or null',
+    ),
+]
+
+
+def _range(name: str) -> Any:
+    """The range of one option, the contract's."""
+    return Field(ge=OPTIONS[name].minimum, le=OPTIONS[name].maximum)
+
+
+class OptionsBody(_Body):
+    """Options of the edit; `GET /v1/engines` tells which engine has which."""
+
+    candidates: Annotated[int, _range("candidates")] | None = None
+    seed: Annotated[int, _range("seed")] | None = None
+    steps: Annotated[int, _range("steps")] | None = None
+    guidance: Annotated[Number, _range("guidance")] | None = None
+    guidance_decay: GuidanceDecay | None = None
+    split_px: Annotated[Number, _range("split_px")] | None = None
+    quality: Quality | None = None
+    strict: bool | None = None
+    output: Output | None = None
+    format: Format | None = None
+    cache: bool | None = None
+
+
+class JobBody(_Body):
+    """One edit. It remembers what is wrong with it instead of raising.
+
+    What is well formed is kept, so that the rest of it can be checked as well, and the
+    caller be told everything at once: `shape_violations`, and for `drags` that lost a
+    malformed one, at which index of the body the others stand: `drag_indices`.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"required": ["image"]})
+
+    image: str = Field("", description="id of an uploaded image")
+    mask: Mask | None = Field(None, description="What may change; null: made around the drags")
+    drags: Annotated[list[DragBody], Field(min_length=1, max_length=MAX_DRAGS)] | None = Field(
+        None, description="One round of drags; either this or `rounds`"
+    )
+    rounds: (
+        Annotated[
+            list[Annotated[list[DragBody], Field(min_length=1, max_length=MAX_DRAGS)]],
+            Field(min_length=1, max_length=MAX_ROUNDS),
+        ]
+        | None
+    ) = Field(None, description="Sets of drags; each starts from the last one's picture")
+    engine: str | None = Field(None, description="The server's first engine by default")
+    options: OptionsBody = OptionsBody()
+    priority: Literal["low", "normal", "high"] | None = None
+    expires_in_s: Annotated[int, Field(ge=1, le=30 * 86_400)] | None = Field(
+        None, description="Do not start it later than so many seconds from now"
+    )
+    timeout_s: Annotated[int, Field(ge=1, le=86_400)] = Field(
+        300, description="Seconds from the first start until it fails"
+    )
+    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] = {}
+
+    _shape_violations: tuple[Violation, ...] = PrivateAttr(())
+    _drag_indices: tuple[int, ...] = PrivateAttr(())
+
+    @property
+    def shape_violations(self) -> tuple[Violation, ...]:
+        """Everything that has not the form of a job."""
+        return self._shape_violations
+
+    @property
+    def drag_indices(self) -> tuple[int, ...]:
+        """Where in the body each of `drags` stands."""
+        return self._drag_indices or tuple(range(len(self.drags or ())))
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_what_is_well_formed(
+        cls, value: Any, handler: ModelWrapValidatorHandler[Self]
+    ) -> Self:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            errors = error.errors(include_url=False, include_context=False, include_input=False)
+        pruned, indices = _without(value, [entry["loc"] for entry in errors])
+        body = handler(pruned)
+        body._shape_violations = tuple(shape_violation(entry) for entry in errors)
+        body._drag_indices = indices
+        return body
+
+
+def _without(
+    value: Any, locations: list[tuple[int | str, ...]]
+) -> tuple[dict[str, Any], tuple[int, ...]]:
+    """The body less every part that an error points into: a drag, an option, or a whole field."""
+    if not isinstance(value, dict):
+        return {}, ()
+    bad_drags = {loc[1] for loc in locations if loc[0] == "drags" and len(loc) > 1}
+    bad_options = {loc[1] for loc in locations if loc[0] == "options" and len(loc) > 1}
+    bad_fields = {
+        loc[0] for loc in locations if not (len(loc) > 1 and loc[0] in ("drags", "options"))
+    }
+    kept = {name: part for name, part in value.items() if name not in bad_fields}
+    indices: tuple[int, ...] = ()
+    if bad_drags and "drags" in kept:
+        indices = tuple(i for i in range(len(kept["drags"])) if i not in bad_drags)
+        kept["drags"] = [kept["drags"][i] for i in indices] or None
+    if bad_options and "options" in kept:
+        kept["options"] = {k: v for k, v in kept["options"].items() if k not in bad_options}
+    return kept, indices
+
+
+class UploadBody(_Body):
+    """Bytes that will be put straight into object storage."""
+
+    content_type: Literal["image/png", "image/jpeg", "image/webp"]
+    size_bytes: Annotated[int, Field(ge=1)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class PageQuery(BaseModel):
+    """One page of a list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(50, ge=1, le=200)
+    cursor: str | None = Field(None, max_length=100)
+
+
+class JobsQuery(PageQuery):
+    """Which jobs; `metadata.KEY=VALUE` picks those with that pair."""
+
+    model_config = ConfigDict(extra="allow")
+
+    status: Literal["queued", "running", "succeeded", "failed", "canceled", "expired"] | None = None
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The pairs that were asked for."""
+        extra = self.model_extra or {}
+        return {name.removeprefix("metadata."): value for name, value in extra.items()}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _only_metadata_beside(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        query = handler(value)
+        unknown = [name for name in query.model_extra or {} if not name.startswith("metadata.")]
+        if unknown:
+            raise ValueError(f"there is no query parameter {', '.join(unknown)}")
+        return query
+
+
+class ImagePath(BaseModel):
+    """An image's address."""
+
+    image_id: str
+
+
+class JobPath(BaseModel):
+    """A job's address."""
+
+    job_id: str
+
+
+class ImageOut(BaseModel):
+    """An uploaded picture or mask; sizes are after EXIF orientation."""
+
+    id: str
+    width: int
+    height: int
+    content_type: str
+    size_bytes: int
+    sha256: str
+    created_at: str
+    expires_at: str
+    url: str
+
+
+class UploadTarget(BaseModel):
+    """Where and how to put the bytes."""
+
+    method: Literal["PUT"]
+    url: str
+    headers: dict[str, str]
+    expires_at: str
+
+
+class UploadOut(BaseModel):
+    """An announced image."""
+
+    id: str
+    upload: UploadTarget
+
+
+class CandidateOut(BaseModel):
+    """One picture that a job produced."""
+
+    index: int
+    seed: int
+    url: str
+    sha256: str
+    width: int
+    height: int
+
+
+class WarningOut(BaseModel):
+    """Something to know about a picture that was made all the same."""
+
+    code: str
+    detail: str
+
+
+class TimingsOut(BaseModel):
+    """Where the time went, in milliseconds."""
+
+    queued_ms: float
+    fetch_ms: float
+    run_ms: float
+    store_ms: float
+    total_ms: float
+
+
+class ResultOut(BaseModel):
+    """What a job that succeeded made."""
+
+    candidates: list[CandidateOut]
+    engine: str
+    model_digest: str
+    cached: bool
+    warnings: list[WarningOut]
+    mask_url: str | None
+    expires_at: str
+    timings: TimingsOut
+
+
+class ProgressOut(BaseModel):
+    """Steps done, of how many; null until the engine knows."""
+
+    step: int
+    steps: int | None
+
+
+class QueueOut(BaseModel):
+    """Jobs that will start before this one, and seconds until it should be done."""
+
+    position: int
+    eta_s: float | None
+
+
+class JobErrorOut(BaseModel):
+    """Why a job failed."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+class JobOut(BaseModel):
+    """A job."""
+
+    id: str
+    status: Literal["queued", "running", "succeeded", "failed", "canceled", "expired"]
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    expires_at: str | None
+    attempt: int
+    progress: ProgressOut
+    queue: QueueOut | None
+    request: dict[str, Any]
+    result: ResultOut | None
+    error: JobErrorOut | None
+    batch: str | None
+    retried_from: str | None
+    metadata: dict[str, str]
+
+
+class JobsOut(BaseModel):
+    """A page of jobs, newest first."""
+
+    data: list[JobOut]
+    next_cursor: str | None
+
+
+class ViolationOut(BaseModel):
+    """One thing that is wrong, and where: a JSON pointer into the body (RFC 6901)."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class CanvasOut(BaseModel):
+    """The size at which the engine would work."""
+
+    width: int
+    height: int
+
+
+class EstimateOut(BaseModel):
+    """Seconds in the queue, and of the run, were it submitted now."""
+
+    queue_s: float
+    run_s: float
+
+
+class ValidationOut(BaseModel):
+    """What a submission of this body would meet."""
+
+    valid: bool
+    problems: list[ViolationOut]
+    canvas: CanvasOut | None
+    estimate: EstimateOut | None
+
+
+class OptionOut(BaseModel):
+    """One option: its kind, its range or choices, and its default."""
+
+    type: str
+    default: Any
+    minimum: float | None
+    maximum: float | None
+    choices: list[str] | None
+
+
+class EngineOut(BaseModel):
+    """One engine that is configured; `up` says whether a worker runs it now."""
+
+    name: str
+    is_default: bool
+    up: bool
+    threads: int
+    model_digest: str | None
+    options: dict[str, OptionOut]
+
+
+class EnginesOut(BaseModel):
+    """The engines that are configured."""
+
+    data: list[EngineOut]
+
+
+class CheckOut(BaseModel):
+    """One server that this one needs."""
+
+    ok: bool
+    latency_ms: float
+    error: str | None
+
+
+class ReadyOut(BaseModel):
+    """`ok`; `degraded`: jobs are taken but may wait; `unavailable`: jobs cannot be taken."""
+
+    status: Literal["ok", "degraded", "unavailable"]
+    checks: dict[str, CheckOut]
+
+
+class LiveOut(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class ProblemOut(BaseModel):
+    """RFC 9457, with a stable `code`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: list[ViolationOut] | None = None

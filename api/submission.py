@@ -1,0 +1,230 @@
+"""From the body of a submission to a `JobSpec`, or to everything that is wrong with it.
+
+The order is that of dependence: what needs no picture, what needs the picture's size, what
+needs the mask's pixels. A check whose input is itself wrong is left out, the others run.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from api.context import Context
+from api.schemas import DragBody, JobBody, Mask, PolygonMask
+from shared.edits import (
+    Drag,
+    JobSpec,
+    Located,
+    MaskImage,
+    MaskPolygon,
+    MaskRect,
+    MaskSpec,
+    Point,
+    Priority,
+    check_points,
+    check_round,
+    is_inside,
+    points_of,
+)
+from shared.engines import ENGINES, OPTIONS, SEED_MAX, EngineSpec
+from shared.errors import NotFound, Violation
+from shared.imaging import MAX_SIDE_PX, decode_mask
+from shared.masks import check_connected, check_in_mask, from_polygon, from_rect
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from shared.images.store import Image
+
+Rounds = list[tuple[str, list[Located]]]  #: the pointer to each round, and its drags
+
+
+@dataclass(slots=True)
+class Submission:
+    """What was understood. `spec` can be run if there are no `violations`."""
+
+    spec: JobSpec
+    engine: EngineSpec | None
+    picture: Image | None
+    violations: list[Violation] = field(default_factory=list)
+
+
+def understand(body: JobBody, account_id: str, at: Context) -> Submission:
+    """Check the whole body; the answer has every violation, not the first alone."""
+    found = list(body.shape_violations)
+    engine = _engine(body, at, found)
+    rounds = _rounds(body)
+    options = _options(body, engine, found)
+    found += _check_rounds(body, rounds)
+    picture = _image("/image", body.image, account_id, at, found) if body.image else None
+    if not body.image and not _mentions(found, "/image"):
+        found.append(Violation("/image", "missing_field", "the id of an uploaded image is needed"))
+    if picture is not None:
+        found += _check_on_picture(body, rounds, picture, engine, account_id, at)
+        found += _check_format(options, picture)
+    return Submission(_spec(body, rounds, options, at), engine, picture, found)
+
+
+def _mentions(found: list[Violation], pointer: str) -> bool:
+    return any(violation.pointer in ("", pointer) for violation in found)
+
+
+def _engine(body: JobBody, at: Context, found: list[Violation]) -> EngineSpec | None:
+    settings = at.services.settings
+    name = body.engine or settings.default_engine
+    if name in settings.engines:
+        return ENGINES[name]
+    offered = ", ".join(settings.engines)
+    found.append(Violation("/engine", "engine_unavailable", f"configured here: {offered}"))
+    return None
+
+
+def _options(body: JobBody, engine: EngineSpec | None, found: list[Violation]) -> dict[str, Any]:
+    """The engine's options, defaults filled in; one that it does not have is a violation."""
+    given = body.options.model_dump(exclude_none=True)
+    if engine is None:
+        return given
+    for name in sorted(given.keys() - engine.options):
+        detail = f"the engine {engine.name} has no such option"
+        found.append(Violation(f"/options/{name}", "option_not_supported", detail))
+    if given.get("candidates", 1) > engine.max_candidates:
+        detail = f"the engine {engine.name} makes at most {engine.max_candidates}"
+        found.append(Violation("/options/candidates", "option_not_supported", detail))
+    defaults = {name: OPTIONS[name].default for name in sorted(engine.options)}
+    chosen = {name: given.get(name, default) for name, default in defaults.items()}
+    if "seed" in chosen and chosen["seed"] is None:
+        chosen["seed"] = secrets.randbelow(SEED_MAX + 1)
+    return chosen
+
+
+def _rounds(body: JobBody) -> Rounds:
+    if body.drags is not None:
+        located = [
+            (f"/drags/{index}", _drag(drag))
+            for index, drag in zip(body.drag_indices, body.drags, strict=True)
+        ]
+        return [("/drags", located)]
+    return [
+        (f"/rounds/{r}", [(f"/rounds/{r}/{i}", _drag(drag)) for i, drag in enumerate(drags)])
+        for r, drags in enumerate(body.rounds or [])
+    ]
+
+
+def _drag(drag: DragBody) -> Drag:
+    return Drag(handle=Point(*drag.handle), target=Point(*drag.target))
+
+
+def _check_rounds(body: JobBody, rounds: Rounds) -> list[Violation]:
+    found = [v for pointer, drags in rounds for v in check_round(pointer, drags)]
+    if body.drags is not None and body.rounds is not None:
+        found.append(Violation("/rounds", "conflicting_fields", "give either drags or rounds"))
+    malformed = any(v.pointer.startswith(("/drags", "/rounds")) for v in body.shape_violations)
+    if not rounds and not malformed and not _mentions(list(body.shape_violations), ""):
+        found.append(Violation("/drags", "missing_field", "drags (or rounds) are needed"))
+    return found
+
+
+def _image(
+    pointer: str, image_id: str, account_id: str, at: Context, found: list[Violation]
+) -> Image | None:
+    """The image, if it is this account's and its bytes are here."""
+    try:
+        image = at.services.images.get(account_id, image_id)
+    except NotFound:
+        found.append(Violation(pointer, "image_not_found", f"there is no image {image_id}"))
+        return None
+    if image.object_key is None:
+        detail = f"the bytes of {image_id} were not completed"
+        found.append(Violation(pointer, "image_not_uploaded", detail))
+        return None
+    return image
+
+
+def _check_on_picture(
+    body: JobBody,
+    rounds: Rounds,
+    picture: Image,
+    engine: EngineSpec | None,
+    account_id: str,
+    at: Context,
+) -> list[Violation]:
+    width, height = picture.width or 0, picture.height or 0
+    drags = [located for _, drags in rounds for located in drags]
+    found = check_points(drags, width, height)
+    if body.mask is None:
+        return found
+    mask_HW = _mask_pixels(body.mask, width, height, account_id, at, found)
+    if mask_HW is None:
+        return found
+    if not mask_HW.any():
+        found.append(Violation("/mask", "mask_empty", "the mask lets no pixel change"))
+        return found
+    inside = [d for d in drags if all(is_inside(p, width, height) for _, p in points_of([d]))]
+    outside_mask = check_in_mask(mask_HW, inside)
+    found += outside_mask
+    bad = {violation.pointer.rsplit("/", 1)[0] for violation in outside_mask}
+    found += check_connected(mask_HW, [located for located in inside if located[0] not in bad])
+    return found
+
+
+def _mask_pixels(
+    mask: Mask, width: int, height: int, account_id: str, at: Context, found: list[Violation]
+) -> NDArray[np.bool_] | None:
+    spec = _mask_spec(mask)
+    if isinstance(spec, MaskRect):
+        return from_rect(spec, width, height)
+    if isinstance(spec, MaskPolygon):
+        return from_polygon(spec, width, height)
+    image = _image("/mask", str(mask), account_id, at, found)
+    if image is None:
+        return None
+    if (image.width, image.height) != (width, height):
+        detail = f"the mask is {image.width} x {image.height}, the picture {width} x {height}"
+        found.append(Violation("/mask", "mask_size_mismatch", detail))
+        return None
+    data = at.services.objects.get(image.object_key or "")
+    with at.decoding:
+        return decode_mask(data)
+
+
+def _mask_spec(mask: Mask | None) -> MaskSpec:
+    if mask is None:
+        return None
+    if isinstance(mask, str):
+        return MaskImage(mask)
+    if isinstance(mask, PolygonMask):
+        return MaskPolygon(tuple(Point(*corner) for corner in mask.polygon))
+    return MaskRect(*mask.rect)
+
+
+def _check_format(options: dict[str, Any], picture: Image) -> list[Violation]:
+    """Pictures that the format asked for cannot hold."""
+    form = options.get("format")
+    if form is None:
+        return []
+    found = []
+    if form == "jpeg" and picture.has_alpha:
+        detail = "the picture has alpha, which a JPEG cannot keep: choose png or webp"
+        found.append(Violation("/options/format", "alpha_not_supported", detail))
+    longest = max(picture.width or 0, picture.height or 0)
+    if longest > MAX_SIDE_PX[form]:
+        detail = f"a {form} has at most {MAX_SIDE_PX[form]} pixels on a side: choose png"
+        found.append(Violation("/options/format", "picture_too_long", detail))
+    return found
+
+
+def _spec(body: JobBody, rounds: Rounds, options: dict[str, Any], at: Context) -> JobSpec:
+    priority = body.priority or at.services.settings.default_priority
+    return JobSpec(
+        image=body.image,
+        mask=_mask_spec(body.mask),
+        rounds=tuple(tuple(drag for _, drag in drags) for _, drags in rounds),
+        engine=body.engine or at.services.settings.default_engine,
+        options=options,
+        is_single=body.rounds is None,
+        priority=Priority[priority.upper()],
+        expires_in_s=body.expires_in_s,
+        timeout_s=body.timeout_s,
+    )

@@ -1,0 +1,201 @@
+"""Everything Towline refuses or gives up on, as one tree.
+
+    TowlineError                      code, retryable
+    ├── RequestError                  the caller can mend it; says where, all at once
+    │   ├── InvalidRequest            a body, a query or an option that cannot be understood
+    │   ├── PictureError              the bytes are not a picture that Towline takes
+    │   │   ├── ImageTooLarge
+    │   │   ├── UnsupportedImageType
+    │   │   └── ImageUnreadable
+    │   ├── Unauthorized
+    │   ├── NotFound
+    │   └── Conflict                  the state of a thing forbids it
+    │       ├── ImageInUse
+    │       ├── ImageNotUploaded
+    │       └── JobNotFinal
+    ├── EngineError                   found only by the run; the job's `error`
+    │   ├── DragNotReachable
+    │   ├── WarpFolds                 only with `strict`
+    │   ├── EngineFailed              nobody foresaw it
+    │   ├── TimedOut
+    │   └── WorkerLost                three leases ran out
+    ├── Unavailable                   a server that Towline needs does not answer: retryable
+    │   ├── StorageUnavailable
+    │   ├── DatabaseUnavailable
+    │   └── ServerBusy
+    └── IllegalTransition             a move that the job's state does not have: a bug
+
+What stops a run without being an error (a cancel, a drain, a lost lease) is in
+`worker/watch.py`. The HTTP status of each code is in `api/problems.py`, its
+paragraph in `docs/errors.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing that is wrong with a request, and where.
+
+    `pointer` is a JSON pointer (RFC 6901) into the body, "" for the whole of it.
+    """
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class TowlineError(Exception):
+    """The root: whoever catches it has caught everything that Towline says no with."""
+
+    code: ClassVar[str] = "internal_error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class RequestError(TowlineError):
+    """The caller can mend it."""
+
+
+class InvalidRequest(RequestError):
+    """A request with `violations`, every one that was found."""
+
+    code = "invalid_request"
+
+    def __init__(self, violations: Iterable[Violation]) -> None:
+        self.violations = tuple(violations)
+        if not self.violations:
+            raise ValueError("an invalid request has at least one violation")
+        super().__init__("; ".join(f"{v.pointer or '/'}: {v.detail}" for v in self.violations))
+
+
+class PictureError(RequestError):
+    """The bytes are not a picture that Towline takes."""
+
+
+class ImageTooLarge(PictureError):
+    """More bytes or more pixels than allowed."""
+
+    code = "image_too_large"
+
+
+class UnsupportedImageType(PictureError):
+    """Not PNG, JPEG or WebP, judged by the bytes."""
+
+    code = "unsupported_image_type"
+
+
+class ImageUnreadable(PictureError):
+    """Truncated, broken, animated, or a bomb."""
+
+    code = "image_unreadable"
+
+
+class UploadMismatch(PictureError):
+    """The bytes that were put are not the bytes that were announced."""
+
+    code = "upload_mismatch"
+
+
+class Unauthorized(RequestError):
+    """No key, or one that is unknown or revoked."""
+
+    code = "unauthorized"
+
+
+class NotFound(RequestError):
+    """No such thing, or somebody else's: the answer is the same."""
+
+    code = "not_found"
+
+
+class Conflict(RequestError):
+    """The state of the thing forbids it now."""
+
+
+class ImageInUse(Conflict):
+    """A job that is not final needs the image."""
+
+    code = "image_in_use"
+
+
+class ImageNotUploaded(Conflict):
+    """Announced, but its bytes never came."""
+
+    code = "image_not_uploaded"
+
+
+class JobNotFinal(Conflict):
+    """Only a job that has ended may be deleted or retried."""
+
+    code = "job_not_final"
+
+
+class EngineError(TowlineError):
+    """Found only by the run."""
+
+
+class DragNotReachable(EngineError):
+    """A handle cannot be brought to its target; the message says how far each got."""
+
+    code = "drag_not_reachable"
+
+
+class WarpFolds(EngineError):
+    """The field folds over itself, and the caller asked for `strict`."""
+
+    code = "warp_folds"
+
+
+class EngineFailed(EngineError):
+    """Nobody foresaw it; the trace is in the worker's log under the job's id."""
+
+    code = "engine_failed"
+
+    @classmethod
+    def from_unforeseen(cls, error: Exception) -> EngineFailed:
+        """Name the kind of error and no more: its text may hold what is not the caller's."""
+        return cls(f"The engine failed unexpectedly ({type(error).__name__}).")
+
+
+class TimedOut(EngineError):
+    """`timeout_s` since the first start is over."""
+
+    code = "timeout"
+
+
+class WorkerLost(EngineError):
+    """Three leases ran out: whatever runs this job dies of it."""
+
+    code = "worker_lost"
+
+
+class Unavailable(TowlineError):
+    """A server that Towline needs does not answer; the same call may succeed later."""
+
+    retryable = True
+
+
+class StorageUnavailable(Unavailable):
+    """Object storage did not take or give an object."""
+
+    code = "storage_unavailable"
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database did not answer in time."""
+
+    code = "database_unavailable"
+
+
+class IllegalTransition(TowlineError):
+    """A move that the job's state does not have."""
+
+    code = "illegal_transition"

@@ -1,0 +1,178 @@
+"""Images of an account: one row for each content, whose object belongs to that row alone.
+
+An object's name holds the row's id beside the content's hash, so that deleting one row
+can never take the bytes from under another, whatever happens between the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, exists, insert, or_, select, update
+
+from shared.db import now_ms
+from shared.errors import ImageInUse, NotFound
+from shared.ids import new_id
+from shared.images.tables import images
+from shared.jobs.tables import ACTIVE, jobs
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection, Row
+
+    from shared.db import Database
+
+SLICE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A row of `images`. `object_key`, sizes and alpha are None until the bytes are here."""
+
+    id: str
+    account_id: str
+    sha256: str
+    content_type: str
+    size_bytes: int
+    object_key: str | None
+    width: int | None
+    height: int | None
+    has_alpha: bool | None
+    created_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What decoding found."""
+
+    sha256: str
+    content_type: str
+    size_bytes: int
+    width: int
+    height: int
+    has_alpha: bool
+
+
+class ImageStore:
+    """Pictures and masks, addressed by their content."""
+
+    def __init__(self, database: Database, *, retention_days: float) -> None:
+        self._database = database
+        self._retention_ms = int(retention_days * 86_400_000)
+
+    def announce(
+        self, account_id: str, *, sha256: str, content_type: str, size_bytes: int
+    ) -> tuple[Image, bool]:
+        """The row for bytes that will come; True when it was made now."""
+        with self._database.writing() as connection:
+            image = self._renew(connection, account_id, sha256)
+            if image is not None:
+                return image, False
+            return self._insert(
+                connection, account_id, new_id("img"), sha256=sha256,
+                content_type=content_type, size_bytes=size_bytes,
+            ), True  # fmt: skip
+
+    def add(
+        self, account_id: str, image_id: str, object_key: str, facts: Facts
+    ) -> tuple[Image, bool]:
+        """Record stored bytes as this account's image; False when it had the same bytes before.
+
+        The image in the answer may then be another one, and `object_key` is nobody's.
+        """
+        found = {
+            "object_key": object_key,
+            "content_type": facts.content_type,
+            "size_bytes": facts.size_bytes,
+            "width": facts.width,
+            "height": facts.height,
+            "has_alpha": facts.has_alpha,
+        }
+        with self._database.writing() as connection:
+            image = self._renew(connection, account_id, facts.sha256)
+            if image is None:
+                return self._insert(
+                    connection, account_id, image_id, sha256=facts.sha256, **found
+                ), True
+            if image.object_key is not None:
+                return image, False
+            row = connection.execute(
+                update(images).where(images.c.id == image.id).values(**found).returning(*images.c)
+            ).one()
+            return _image(row), True
+
+    def get(self, account_id: str, image_id: str) -> Image:
+        """The image; `NotFound`."""
+        with self._database.reading() as connection:
+            return _read(connection, account_id, image_id)
+
+    def find(self, account_id: str, sha256: str) -> Image | None:
+        """This account's image with this content, kept for as long again."""
+        with self._database.writing() as connection:
+            return self._renew(connection, account_id, sha256)
+
+    def delete(self, account_id: str, image_id: str) -> Image:
+        """Forget the image; what it was, so that its object can go too. `ImageInUse`."""
+        with self._database.writing() as connection:
+            image = _read(connection, account_id, image_id, for_update=True)
+            if connection.scalar(select(_is_needed(image_id))):
+                raise ImageInUse(f"A job that has not ended needs {image_id}.")
+            connection.execute(delete(images).where(images.c.id == image_id))
+        return image
+
+    def forget_expired(self) -> list[Image]:
+        """Delete the rows of images past their time that no active job needs."""
+        with self._database.writing() as connection:
+            ids = connection.scalars(
+                select(images.c.id)
+                .where(images.c.expires_at < now_ms(), ~_is_needed(images.c.id))
+                .limit(SLICE)
+            ).all()
+            rows = connection.execute(
+                delete(images).where(images.c.id.in_(ids)).returning(*images.c)
+            ).all()
+        return [_image(row) for row in rows]
+
+    def _renew(self, connection: Connection, account_id: str, sha256: str) -> Image | None:
+        row = connection.execute(
+            update(images)
+            .where(images.c.account_id == account_id, images.c.sha256 == sha256)
+            .values(expires_at=now_ms() + self._retention_ms)
+            .returning(*images.c)
+        ).first()
+        return None if row is None else _image(row)
+
+    def _insert(
+        self, connection: Connection, account_id: str, image_id: str, **values: Any
+    ) -> Image:
+        row = connection.execute(
+            insert(images)
+            .values(
+                id=image_id,
+                account_id=account_id,
+                created_at=now_ms(),
+                expires_at=now_ms() + self._retention_ms,
+                **values,
+            )
+            .returning(*images.c)
+        ).one()
+        return _image(row)
+
+
+def _is_needed(image_id: Any) -> ColumnElement[bool]:
+    return exists().where(or_(jobs.c.image_id == image_id, jobs.c.mask_id == image_id), ACTIVE)
+
+
+def _read(
+    connection: Connection, account_id: str, image_id: str, *, for_update: bool = False
+) -> Image:
+    query = select(images).where(images.c.id == image_id, images.c.account_id == account_id)
+    row = connection.execute(query.with_for_update() if for_update else query).first()
+    if row is None:
+        raise NotFound(f"There is no image {image_id}.")
+    return _image(row)
+
+
+def _image(row: Row[Any]) -> Image:
+    return Image(**row._mapping)

@@ -1,0 +1,205 @@
+"""Jobs as workers see them: claim, keep, and give an outcome. One transaction a method.
+
+A claim gives the next attempt number; everything a worker writes afterwards is written
+`WHERE attempt = :mine AND status = 'running'`. A worker whose lease was taken (it was
+slow, cut off, or asleep) therefore changes nothing, and is told so by False or `lost`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, exists, func, or_, select, update
+
+from shared.db import now_ms
+from shared.errors import TowlineError
+from shared.jobs.job import Job
+from shared.jobs.moves import move_jobs
+from shared.jobs.state import JobState, Move, retry_delay_s
+from shared.jobs.tables import jobs, turns
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection
+
+    from shared.db import Database
+
+CLAIM_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What a heartbeat learnt about the job it was for."""
+
+    is_lost: bool
+    is_cancel_requested: bool
+
+
+class LeaseStore:
+    """What workers may do with jobs."""
+
+    def __init__(self, database: Database, *, lease_s: float, result_retention_days: float) -> None:
+        self._database = database
+        self._lease_ms = int(lease_s * 1000)
+        self._retention_ms = int(result_retention_days * 86_400_000)
+
+    def claim_next(self, engine: str, worker_id: str) -> Job | None:
+        """Claim the next job of an engine; None when nothing is due.
+
+        Accounts take turns; inside an account higher priority goes first, then age.
+        """
+        for _ in range(CLAIM_TRIES):  # on PostgreSQL a rival may take it between the two
+            with self._database.writing() as connection:
+                candidate = _next_due(connection, engine)
+                if candidate is None:
+                    return None
+                job = self._claim(connection, candidate, worker_id)
+                if job is not None:
+                    _note_turn(connection, engine, job.account_id)
+                    return job
+        return None
+
+    def _claim(self, connection: Connection, job_id: str, worker_id: str) -> Job | None:
+        now = now_ms()
+        claimed = move_jobs(
+            connection,
+            Move.CLAIM,
+            jobs.c.id == job_id,
+            attempt=jobs.c.attempt + 1,
+            worker_id=worker_id,
+            lease_until=now + self._lease_ms,
+            claimed_at=now,
+            started_at=func.coalesce(jobs.c.started_at, now),
+            deadline_at=func.coalesce(jobs.c.deadline_at, now + jobs.c.timeout_s * 1000),
+            step=0,
+            steps=None,
+        )
+        return claimed[0] if claimed else None
+
+    def heartbeat(self, job: Job, step: int, steps: int | None) -> Pulse:
+        """Renew the lease and write down the progress."""
+        with self._database.writing() as connection:
+            row = connection.execute(
+                update(jobs)
+                .where(_held_by(job))
+                .values(lease_until=now_ms() + self._lease_ms, step=step, steps=steps)
+                .returning(jobs.c.cancel_requested_at)
+            ).first()
+        if row is None:
+            return Pulse(is_lost=True, is_cancel_requested=False)
+        return Pulse(is_lost=False, is_cancel_requested=row.cancel_requested_at is not None)
+
+    def succeed(self, job: Job, result: dict[str, Any]) -> bool:
+        """Record the result, whose objects are stored already; False if the lease was lost."""
+        with self._database.writing() as connection:
+            now = connection.scalar(select(now_ms())) or 0
+            timings = {
+                "queued_ms": (job.claimed_at or now) - job.created_at,
+                **result["timings"],
+                "total_ms": now - job.created_at,
+            }
+            return self._finish(
+                connection,
+                job,
+                Move.SUCCEED,
+                result={**result, "timings": timings},
+                step=func.coalesce(jobs.c.steps, jobs.c.step),
+            )
+
+    def fail(self, job: Job, error: TowlineError) -> bool:
+        """Give up on the job for good."""
+        with self._database.writing() as connection:
+            return self._finish(connection, job, Move.FAIL, error=error_to_json(error))
+
+    def cancel(self, job: Job) -> bool:
+        """Record that the run was stopped because its owner asked."""
+        with self._database.writing() as connection:
+            return self._finish(connection, job, Move.CANCEL)
+
+    def give_back(self, job: Job) -> bool:
+        """Put a job back that this worker cannot finish; no loss, and due at once."""
+        with self._database.writing() as connection:
+            return bool(move_jobs(connection, Move.REQUEUE, _held_by(job), **RELEASED))
+
+    def fail_or_requeue(self, job: Job, error: TowlineError) -> bool:
+        """Try again later if that may help and there is time left; fail otherwise."""
+        delay_s = retry_delay_s(job.retries) if error.retryable else None
+        if delay_s is None:
+            return self.fail(job, error)
+        with self._database.writing() as connection:
+            requeued = move_jobs(
+                connection,
+                Move.REQUEUE,
+                _held_by(job),
+                retries=jobs.c.retries + 1,
+                **{**RELEASED, "run_after": now_ms() + 1000 * delay_s},
+            )
+        return bool(requeued)
+
+    def _finish(self, connection: Connection, job: Job, move: Move, **values: Any) -> bool:
+        finished = move_jobs(
+            connection,
+            move,
+            _held_by(job),
+            finished_at=now_ms(),
+            retain_until=now_ms() + self._retention_ms,
+            lease_until=None,
+            **values,
+        )
+        return bool(finished)
+
+
+RELEASED: dict[str, Any] = {"lease_until": None, "worker_id": None, "run_after": 0}
+
+
+def error_to_json(error: TowlineError) -> dict[str, Any]:
+    """The job's `error` as it is stored and shown."""
+    return {"code": error.code, "message": error.message, "retryable": error.retryable}
+
+
+def is_due() -> ColumnElement[bool]:
+    """Queued, and neither waiting for a retry nor past a limit that the sweep will enforce."""
+    return and_(
+        jobs.c.status == JobState.QUEUED.value,
+        jobs.c.run_after <= now_ms(),
+        or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > now_ms()),
+        or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > now_ms()),
+    )
+
+
+def _held_by(job: Job) -> ColumnElement[bool]:
+    return and_(
+        jobs.c.id == job.id,
+        jobs.c.attempt == job.attempt,
+        jobs.c.status == JobState.RUNNING.value,
+    )
+
+
+def _next_due(connection: Connection, engine: str) -> str | None:
+    has_due = exists().where(
+        jobs.c.engine == engine, jobs.c.account_id == turns.c.account_id, is_due()
+    )
+    account_id = connection.scalar(
+        select(turns.c.account_id)
+        .where(turns.c.engine == engine, has_due)
+        .order_by(turns.c.served_at, turns.c.account_id)
+        .limit(1)
+    )
+    if account_id is None:
+        return None
+    return connection.scalar(
+        select(jobs.c.id)
+        .where(jobs.c.engine == engine, jobs.c.account_id == account_id, is_due())
+        .order_by(jobs.c.priority, jobs.c.id)
+        .limit(1)
+    )
+
+
+def _note_turn(connection: Connection, engine: str, account_id: str) -> None:
+    """The account goes to the end of the line, behind every other."""
+    last = select(func.coalesce(func.max(turns.c.served_at), 0) + 1).where(turns.c.engine == engine)
+    connection.execute(
+        update(turns)
+        .where(turns.c.engine == engine, turns.c.account_id == account_id)
+        .values(served_at=last.scalar_subquery())
+    )

@@ -1,0 +1,51 @@
+"""The one place where a job changes state: the row, then its event, in one transaction.
+
+Who may move a job is said by `where` (the account for its owner, the attempt for a
+worker); from which states, by the table in `shared/jobs/state.py`. A row that does not
+match stays as it is, so every move is safe to make twice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import insert, update
+
+from shared.db import now_ms
+from shared.jobs.job import Job, job_from_row
+from shared.jobs.state import TRANSITIONS, JobState, Move
+from shared.jobs.tables import job_events, jobs
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection
+
+SOURCES = {move: [source.value for source, m in TRANSITIONS if m is move] for move in Move}
+TARGET: dict[Move, JobState] = {move: target for (_, move), target in TRANSITIONS.items()}
+
+
+def move_jobs(
+    connection: Connection, move: Move, *where: ColumnElement[bool], **values: Any
+) -> list[Job]:
+    """Make `move` on every job that matches and may make it; those that were moved."""
+    rows = connection.execute(
+        update(jobs)
+        .where(jobs.c.status.in_(SOURCES[move]), *where)
+        .values(status=TARGET[move].value, **values)
+        .returning(*jobs.c)
+    ).all()
+    moved = [job_from_row(row) for row in rows]
+    for job in moved:
+        record_event(connection, job)
+    return moved
+
+
+def record_event(connection: Connection, job: Job) -> None:
+    """Write down the state that a job has just reached."""
+    connection.execute(
+        insert(job_events).values(
+            job_id=job.id,
+            type="status",
+            data={"status": job.status.value, "attempt": job.attempt},
+            created_at=now_ms(),
+        )
+    )

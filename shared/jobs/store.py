@@ -1,0 +1,226 @@
+"""Jobs as their owners see them: submit, look, cancel, delete. One transaction a method.
+
+Every method takes the account; another account's job does not exist for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from sqlalchemy import and_, delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from shared.db import now_ms
+from shared.errors import ImageNotUploaded, JobNotFinal, NotFound
+from shared.ids import new_id
+from shared.images.tables import images
+from shared.jobs.job import Job, job_from_row
+from shared.jobs.moves import move_jobs, record_event
+from shared.jobs.state import FINAL, JobState, Move
+from shared.jobs.tables import jobs, turns
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Row
+
+    from shared.db import Database
+    from shared.edits import JobSpec
+
+
+class JobStore:
+    """What owners may do with jobs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def submit(
+        self,
+        account_id: str,
+        spec: JobSpec,
+        metadata: Mapping[str, str],
+        retried_from: str | None = None,
+    ) -> Job:
+        """Promise a job: one row, `queued`, and its event.
+
+        The images are looked at again inside the transaction, so that none can be
+        deleted between the check and the promise; `NotFound` or `ImageNotUploaded`.
+        """
+        with self._database.writing() as connection:
+            _hold_images(connection, account_id, spec)
+            now = connection.scalar(select(now_ms()))
+            row = connection.execute(
+                insert(jobs)
+                .values(**_new_row(account_id, spec, metadata, now or 0), retried_from=retried_from)
+                .returning(*jobs.c)
+            ).one()
+            job = job_from_row(row)
+            record_event(connection, job)
+            _enter_turns(connection, spec.engine, account_id)
+        return job
+
+    def get(self, account_id: str, job_id: str) -> Job:
+        """The job as it is now; `NotFound`."""
+        with self._database.reading() as connection:
+            return _read(connection, account_id, job_id)
+
+    def page(
+        self,
+        account_id: str,
+        *,
+        limit: int,
+        before: str | None = None,
+        status: JobState | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> list[Job]:
+        """At most `limit` jobs, newest first, older than the job `before`."""
+        query = select(jobs).where(jobs.c.account_id == account_id)
+        if before is not None:
+            query = query.where(jobs.c.id < before)
+        if status is not None:
+            query = query.where(jobs.c.status == status.value)
+        for key, value in (metadata or {}).items():
+            query = query.where(jobs.c.metadata[key].as_string() == value)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(jobs.c.id.desc()).limit(limit)).all()
+        return [job_from_row(row) for row in rows]
+
+    def cancel(self, account_id: str, job_id: str) -> Job:
+        """Cancel a queued job at once, ask a running one to stop, leave a final one alone."""
+        mine = and_(jobs.c.id == job_id, jobs.c.account_id == account_id)
+        with self._database.writing() as connection:
+            if not move_jobs(
+                connection,
+                Move.CANCEL,
+                mine,
+                jobs.c.status == JobState.QUEUED.value,
+                cancel_requested_at=now_ms(),
+                finished_at=now_ms(),
+            ):
+                connection.execute(
+                    update(jobs)
+                    .where(mine, jobs.c.status == JobState.RUNNING.value)
+                    .where(jobs.c.cancel_requested_at.is_(None))
+                    .values(cancel_requested_at=now_ms())
+                )
+            return _read(connection, account_id, job_id)
+
+    def delete(self, account_id: str, job_id: str) -> Job:
+        """Forget a final job; what it was, so that its objects can go too. `JobNotFinal`."""
+        with self._database.writing() as connection:
+            job = _read(connection, account_id, job_id)
+            if not job.status.is_final:
+                raise JobNotFinal(f"{job_id} is {job.status}; cancel it first.")
+            connection.execute(delete(jobs).where(jobs.c.id == job_id))
+        return job
+
+    def final_among(self, job_ids: Iterable[str]) -> set[str]:
+        """Those of these jobs that have ended or are gone: nobody needs to wait for them."""
+        wanted = set(job_ids)
+        with self._database.reading() as connection:
+            active = connection.scalars(
+                select(jobs.c.id).where(
+                    jobs.c.id.in_(wanted), jobs.c.status.not_in([s.value for s in FINAL])
+                )
+            ).all()
+        return wanted - set(active)
+
+    def places(self, account_id: str, engine: str, job_ids: Iterable[str]) -> dict[str, int]:
+        """How many jobs will start before each of these queued ones; 0 is next.
+
+        Accounts take turns, so a job with r of its own account's jobs before it also
+        waits for at most r + 1 jobs of every other account.
+        """
+        queued = and_(jobs.c.engine == engine, jobs.c.status == JobState.QUEUED.value)
+        rank = func.row_number().over(order_by=(jobs.c.priority, jobs.c.id))
+        own = select(jobs.c.id, rank.label("rank")).where(queued, jobs.c.account_id == account_id)
+        ranked = own.subquery()
+        with self._database.reading() as connection:
+            others = connection.scalars(
+                select(func.count())
+                .where(queued, jobs.c.account_id != account_id)
+                .group_by(jobs.c.account_id)
+            ).all()
+            rows = connection.execute(select(ranked).where(ranked.c.id.in_(list(job_ids)))).all()
+        return {
+            row.id: row.rank - 1 + sum(min(count, row.rank) for count in others) for row in rows
+        }
+
+    def waiting(self, engine: str) -> int:
+        """How many jobs wait for this engine."""
+        with self._database.reading() as connection:
+            return (
+                connection.scalar(
+                    select(func.count()).where(
+                        jobs.c.engine == engine, jobs.c.status == JobState.QUEUED.value
+                    )
+                )
+                or 0
+            )
+
+    def recent_run_ms(self, engine: str, sample: int = 20) -> list[float]:
+        """How long the engine ran for the jobs that succeeded last."""
+        query = (
+            select(jobs.c.result)
+            .where(jobs.c.engine == engine, jobs.c.status == JobState.SUCCEEDED.value)
+            .order_by(jobs.c.finished_at.desc())
+            .limit(sample)
+        )
+        with self._database.reading() as connection:
+            return [row.result["timings"]["run_ms"] for row in connection.execute(query)]
+
+
+def _hold_images(connection: Connection, account_id: str, spec: JobSpec) -> None:
+    """Make sure that the job's images are there, and stay until the job is written."""
+    for image_id in filter(None, (spec.image, spec.mask_image)):
+        row = connection.execute(
+            select(images.c.object_key)
+            .where(images.c.id == image_id, images.c.account_id == account_id)
+            .with_for_update(read=True)
+        ).first()
+        if row is None:
+            raise NotFound(f"There is no image {image_id}.")
+        if row.object_key is None:
+            raise ImageNotUploaded(f"The bytes of {image_id} never came.")
+
+
+def _new_row(
+    account_id: str, spec: JobSpec, metadata: Mapping[str, str], now: int
+) -> dict[str, object]:
+    return {
+        "id": new_id("job"),
+        "account_id": account_id,
+        "engine": spec.engine,
+        "priority": int(spec.priority),
+        "spec": spec.to_json(),
+        "metadata": dict(metadata),
+        "image_id": spec.image,
+        "mask_id": spec.mask_image,
+        "timeout_s": spec.timeout_s,
+        "status": JobState.QUEUED.value,
+        "attempt": 0,
+        "losses": 0,
+        "retries": 0,
+        "run_after": 0,
+        "step": 0,
+        "created_at": now,
+        "expires_at": None if spec.expires_in_s is None else now + 1000 * spec.expires_in_s,
+    }
+
+
+def _enter_turns(connection: Connection, engine: str, account_id: str) -> None:
+    """Let the account take part in the engine's turns; a newcomer goes first."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    connection.execute(
+        dialect.insert(turns)
+        .values(engine=engine, account_id=account_id, served_at=0)
+        .on_conflict_do_nothing()
+    )
+
+
+def _read(connection: Connection, account_id: str, job_id: str) -> Job:
+    row: Row[tuple[object, ...]] | None = connection.execute(
+        select(jobs).where(jobs.c.id == job_id, jobs.c.account_id == account_id)
+    ).first()
+    if row is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return job_from_row(row)

@@ -1,0 +1,103 @@
+"""Tables of jobs: what was asked, where it stands, what happened, whose turn it is."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    SmallInteger,
+    String,
+    Table,
+    text,
+)
+
+from shared.db import metadata
+
+QUEUED = text("status = 'queued'")
+RUNNING = text("status = 'running'")
+ACTIVE = text("status IN ('queued', 'running')")
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    # What was asked
+    Column("engine", String(40), nullable=False),
+    Column("priority", SmallInteger, nullable=False),  # 0 goes first
+    Column("spec", JSON, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("image_id", String(40), nullable=False),
+    Column("mask_id", String(40)),
+    Column("timeout_s", Integer, nullable=False),
+    Column("retried_from", String(40)),
+    # Where it stands
+    Column("status", String(12), nullable=False),
+    Column("attempt", Integer, nullable=False),  # rises at each claim: the fencing token
+    Column("losses", Integer, nullable=False),  # leases that ran out
+    Column("retries", Integer, nullable=False),  # waits after a retryable error
+    Column("worker_id", String(100)),
+    Column("lease_until", BigInteger),
+    Column("run_after", BigInteger, nullable=False),
+    Column("cancel_requested_at", BigInteger),
+    Column("step", Integer, nullable=False),
+    Column("steps", Integer),
+    Column("result", JSON(none_as_null=True)),
+    Column("error", JSON(none_as_null=True)),
+    # Times
+    Column("created_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger),  # of the first attempt
+    Column("claimed_at", BigInteger),  # of the last attempt
+    Column("deadline_at", BigInteger),  # started_at + timeout_s
+    Column("finished_at", BigInteger),
+    Column("expires_at", BigInteger),  # not to be started after
+    Column("retain_until", BigInteger),  # the row and its pictures are deleted after
+    Index(
+        "ix_jobs_claim", "engine", "account_id", "priority", "id",
+        sqlite_where=QUEUED, postgresql_where=QUEUED,
+    ),
+    Index("ix_jobs_lease", "lease_until", sqlite_where=RUNNING, postgresql_where=RUNNING),
+    Index("ix_jobs_expiry", "expires_at", sqlite_where=QUEUED, postgresql_where=QUEUED),
+    Index("ix_jobs_deadline", "deadline_at", sqlite_where=QUEUED, postgresql_where=QUEUED),
+    Index("ix_jobs_image", "image_id", sqlite_where=ACTIVE, postgresql_where=ACTIVE),
+    Index("ix_jobs_mask", "mask_id", sqlite_where=ACTIVE, postgresql_where=ACTIVE),
+    Index("ix_jobs_list", "account_id", "id"),
+    Index("ix_jobs_list_by_status", "account_id", "status", "id"),
+    Index("ix_jobs_retention", "retain_until"),
+    Index("ix_jobs_recent", "engine", "finished_at"),
+)  # fmt: skip
+
+job_events = Table(
+    "job_events",
+    metadata,
+    Column(
+        "id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    ),
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("type", String(20), nullable=False),
+    Column("data", JSON, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("engine", String(40), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("served_at", BigInteger, nullable=False),
+    Index("ix_turns_engine_served_at", "engine", "served_at"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", String(100), primary_key=True),
+    Column("engine", String(40), nullable=False),
+    Column("model_digest", String(80), nullable=False),
+    Column("threads", Integer, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+)

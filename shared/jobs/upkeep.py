@@ -1,0 +1,114 @@
+"""What the sweep does to jobs. Every method is safe to run twice, and by many at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, func, select
+
+from shared.db import now_ms
+from shared.errors import TimedOut, WorkerLost
+from shared.jobs.job import Job, job_from_row
+from shared.jobs.leases import RELEASED, error_to_json, is_due
+from shared.jobs.moves import move_jobs
+from shared.jobs.state import JobState, Move
+from shared.jobs.tables import jobs
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection
+
+    from shared.db import Database
+
+SLICE = 200  #: rows that one transaction touches at the most
+
+
+class Upkeep:
+    """Takes back, expires, fails and forgets what is due for it."""
+
+    def __init__(
+        self, database: Database, *, max_losses: int, result_retention_days: float
+    ) -> None:
+        self._database = database
+        self._max_losses = max_losses
+        self._retention_ms = int(result_retention_days * 86_400_000)
+
+    def take_back_expired_leases(self) -> list[Job]:
+        """Requeue the jobs whose worker went silent; quarantine at the third loss.
+
+        A job whose owner asked to cancel is canceled; one past its deadline has failed.
+        """
+        lapsed = (jobs.c.status == JobState.RUNNING.value, jobs.c.lease_until < now_ms())
+        lost = {"lease_until": None, "losses": jobs.c.losses + 1}
+        with self._database.writing() as connection:
+            those = jobs.c.id.in_(_slice(connection, *lapsed))
+            ended = {**lost, **self._ended()}
+            return [
+                *move_jobs(
+                    connection,
+                    Move.CANCEL,
+                    those,
+                    *lapsed,
+                    jobs.c.cancel_requested_at.is_not(None),
+                    **ended,
+                ),
+                *move_jobs(
+                    connection,
+                    Move.FAIL,
+                    those,
+                    *lapsed,
+                    jobs.c.losses + 1 >= self._max_losses,
+                    error=error_to_json(self._quarantine()),
+                    **ended,
+                ),
+                *move_jobs(connection, Move.REQUEUE, those, *lapsed, **{**RELEASED, **lost}),
+            ]
+
+    def expire_waiting(self) -> list[Job]:
+        """End the jobs that nobody could start before their `expires_at`."""
+        late = (jobs.c.status == JobState.QUEUED.value, jobs.c.expires_at < now_ms())
+        with self._database.writing() as connection:
+            those = jobs.c.id.in_(_slice(connection, *late))
+            return move_jobs(connection, Move.EXPIRE, those, *late, **self._ended())
+
+    def fail_overdue(self) -> list[Job]:
+        """Fail the jobs that wait again and whose `timeout_s` since the first start is over."""
+        late = (jobs.c.status == JobState.QUEUED.value, jobs.c.deadline_at < now_ms())
+        with self._database.writing() as connection:
+            those = jobs.c.id.in_(_slice(connection, *late))
+            error = error_to_json(TimedOut("The job's timeout_s passed before it could end."))
+            return move_jobs(connection, Move.FAIL, those, *late, error=error, **self._ended())
+
+    def due_by_engine(self) -> dict[str, int]:
+        """How many jobs could be claimed now, by engine."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(jobs.c.engine, func.count().label("due"))
+                .where(is_due())
+                .group_by(jobs.c.engine)
+            )
+            return {row.engine: row.due for row in rows}
+
+    def past_retention(self) -> list[Job]:
+        """A slice of the jobs that may be forgotten; delete their objects, then `forget` them."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(jobs).where(jobs.c.retain_until < now_ms()).limit(SLICE)
+            ).all()
+        return [job_from_row(row) for row in rows]
+
+    def forget(self, job: Job) -> None:
+        """Delete the row of a job, and its events with it."""
+        with self._database.writing() as connection:
+            connection.execute(delete(jobs).where(jobs.c.id == job.id))
+
+    def _ended(self) -> dict[str, object]:
+        return {"finished_at": now_ms(), "retain_until": now_ms() + self._retention_ms}
+
+    def _quarantine(self) -> WorkerLost:
+        return WorkerLost(
+            f"{self._max_losses} workers were lost while they ran this job; it is not tried again."
+        )
+
+
+def _slice(connection: Connection, *where: ColumnElement[bool]) -> list[str]:
+    return list(connection.scalars(select(jobs.c.id).where(*where).limit(SLICE)))

@@ -1,0 +1,23 @@
+"""`python -m shared.migrations`: bring the schema to the newest."""
+
+from __future__ import annotations
+
+import sys
+
+from shared.errors import DatabaseUnavailable
+from shared.migrations import migrate
+from shared.settings import SettingsError, read_settings
+
+
+def main() -> int:
+    """0 when the schema is the newest; 1 with a line that says why not."""
+    try:
+        migrate(read_settings().database)
+    except (SettingsError, DatabaseUnavailable) as error:
+        print(f"migrations: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""The one place where everything is put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from shared.accounts.store import AccountStore
+from shared.db import Database
+from shared.engines_up import EnginesUp
+from shared.images.store import ImageStore
+from shared.jobs.leases import LeaseStore
+from shared.jobs.store import JobStore
+from shared.jobs.upkeep import Upkeep
+from shared.objects import FolderStore, ObjectStore
+from shared.queue import Wakeups
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the API and the workers share, each in its own process."""
+
+    settings: Settings
+    database: Database
+    accounts: AccountStore
+    images: ImageStore
+    jobs: JobStore
+    leases: LeaseStore
+    upkeep: Upkeep
+    engines_up: EnginesUp
+    objects: ObjectStore
+    wakeups: Wakeups
+
+
+def build_services(settings: Settings) -> Services:
+    """Connects to nothing yet: every server may still be down."""
+    database = Database(settings.database)
+    return Services(
+        settings=settings,
+        database=database,
+        accounts=AccountStore(database),
+        images=ImageStore(database, retention_days=settings.image_retention_days),
+        jobs=JobStore(database),
+        leases=LeaseStore(
+            database,
+            lease_s=settings.lease_s,
+            result_retention_days=settings.result_retention_days,
+        ),
+        upkeep=Upkeep(
+            database,
+            max_losses=settings.max_losses,
+            result_retention_days=settings.result_retention_days,
+        ),
+        engines_up=EnginesUp(database, alive_s=settings.lease_s),
+        objects=FolderStore(settings.objects_folder),
+        wakeups=Wakeups(settings.redis_url.get_secret_value(), window=settings.wakeup_window),
+    )

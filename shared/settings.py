@@ -1,0 +1,128 @@
+"""Every environment variable that Towline reads, read once, then frozen.
+
+A variable named `TOWLINE_...` that is not here stops the start: a misspelt setting
+must not be a silent default. Each has its line in `docs/settings.md`.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.engines import ENGINES
+
+PREFIX = "TOWLINE_"
+
+
+class SettingsError(Exception):
+    """The environment cannot be used; the message has one line per variable."""
+
+
+class Settings(BaseSettings):
+    """What an operator may set. The defaults run everything on one machine."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True
+    )
+
+    # Where things are
+    home: Path = Path(".towline")
+    database_url: str = ""
+    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    public_url: str = ""
+    secret_key: SecretStr = SecretStr("")
+
+    # What is offered
+    engines: Annotated[tuple[str, ...], NoDecode] = ("warp",)
+    default_priority: Literal["low", "normal", "high"] = "normal"
+    max_image_bytes: int = Field(32 * 2**20, ge=1)
+    max_image_pixels: int = Field(40_000_000, ge=1)
+    provenance: Literal["on", "off"] = "on"
+
+    # The life of a job
+    lease_s: float = Field(30.0, gt=0)
+    heartbeat_s: float = Field(5.0, gt=0)
+    sweep_s: float = Field(3.0, gt=0)
+    max_losses: int = Field(3, ge=1)
+    wakeup_window: int = Field(32, ge=1)
+    image_retention_days: float = Field(30.0, gt=0)
+    result_retention_days: float = Field(30.0, gt=0)
+    url_ttl_s: int = Field(3600, ge=1)
+    upload_ttl_s: int = Field(900, ge=1)
+
+    # Processes
+    worker_threads: int = Field(2, ge=1)
+    drain_s: float = Field(5.0, ge=0)
+    api_processes: int = Field(1, ge=1)
+    api_threads: int = Field(200, ge=2)
+    max_waits: int = Field(150, ge=0)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "text", "json"] = "auto"
+
+    @field_validator("engines", mode="before")
+    @classmethod
+    def _split_engines(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        unknown = [name for name in self.engines if name not in ENGINES]
+        if unknown or not self.engines:
+            raise ValueError(f"engines: {unknown} unknown; there are {', '.join(ENGINES)}")
+        if self.heartbeat_s * 2 > self.lease_s:
+            raise ValueError("heartbeat_s: must be at most half of lease_s")
+        if self.max_waits >= self.api_threads:
+            raise ValueError("max_waits: must be below api_threads, or waits starve the rest")
+        return self
+
+    @property
+    def default_engine(self) -> str:
+        """The first of those configured."""
+        return self.engines[0]
+
+    @cached_property
+    def database(self) -> str:
+        """The database's URL; without one, a SQLite file in `home`."""
+        return self.database_url or f"sqlite:///{self.home.absolute() / 'towline.db'}"
+
+    @cached_property
+    def objects_folder(self) -> Path:
+        """Where objects are kept when there is no S3."""
+        return self.home.absolute() / "objects"
+
+    @cached_property
+    def base_url(self) -> str:
+        """Where clients reach the API."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+
+def read_settings() -> Settings:
+    """Read the environment; `SettingsError` names every variable that is wrong."""
+    problems = [f"{name}: no such setting" for name in sorted(os.environ) if _is_unknown(name)]
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        problems += [f"{_variable(e['loc'])}{e['msg']}" for e in error.errors()]
+        raise SettingsError("\n".join(problems)) from None
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return settings
+
+
+def _is_unknown(name: str) -> bool:
+    return (
+        name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() not in Settings.model_fields
+    )
+
+
+def _variable(loc: tuple[int | str, ...]) -> str:
+    return f"{PREFIX}{str(loc[0]).upper()}: " if loc else ""

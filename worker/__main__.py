@@ -1,0 +1,51 @@
+"""`python -m worker run --queues warp` and `python -m worker beat`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from celery import signals
+
+from shared.services import Services, build_services
+from shared.settings import SettingsError, read_settings
+from shared.telemetry.logging import set_up_logging
+from worker.app import QUEUES, run_beat, run_worker
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a worker or beat in the foreground until SIGTERM; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="take messages and do the work")
+    run.add_argument("--queues", required=True, type=_queues, help=f"of {', '.join(QUEUES)}")
+    commands.add_parser("beat", help="send the sweep's message every few seconds")
+    chosen = parser.parse_args(arguments)
+    try:
+        services = _services()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if chosen.command == "beat":
+        run_beat(services)
+        return 0
+    return run_worker(services, chosen.queues)
+
+
+def _services() -> Services:
+    settings = read_settings()
+    set_up_logging(settings)
+    signals.setup_logging.connect(lambda **_: None, weak=False)  # Celery leaves the logs to us
+    return build_services(settings)
+
+
+def _queues(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in QUEUES]
+    if unknown or not names:
+        raise argparse.ArgumentTypeError(f"no such queue: {', '.join(unknown) or text!r}")
+    return names
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""Between object storage and an engine: fetch and decode before, encode and store after."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from shared import __version__
+from shared.edits import MaskImage, MaskPolygon, MaskRect
+from shared.engines import ENGINES
+from shared.errors import NotFound, StorageUnavailable
+from shared.imaging import decode, decode_mask, encode, encode_mask
+from shared.masks import around_drags, from_polygon, from_rect
+from shared.objects import result_key
+from shared.provenance import xmp_packet
+from worker.engines.base import Candidate, Edit, Outcome
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from shared.jobs.job import Job
+    from shared.services import Services
+
+
+@dataclass(slots=True)
+class Clock:
+    """Milliseconds between the steps of a run."""
+
+    laps: dict[str, float] = field(default_factory=dict)
+    _last: float = field(default_factory=time.monotonic)
+
+    def lap(self, name: str) -> None:
+        """The step called `name` ends here."""
+        now = time.monotonic()
+        self.laps[name] = round((now - self._last) * 1000, 1)
+        self._last = now
+
+
+def load_edit(job: Job, services: Services) -> Edit:
+    """Fetch and decode what the job needs, and make its mask."""
+    picture = decode(_fetch(job.spec.image, job, services))
+    return Edit(
+        picture_HWC=picture.pixels_HWC,
+        mask_HW=_mask(job, picture.width, picture.height, services),
+        rounds=job.spec.rounds,
+        seed=job.spec.options["seed"],
+        candidates=job.spec.options["candidates"],
+        options=job.spec.options,
+    )
+
+
+def _mask(job: Job, width: int, height: int, services: Services) -> NDArray[np.bool_]:
+    match job.spec.mask:
+        case MaskImage(id=image_id):
+            return decode_mask(_fetch(image_id, job, services))
+        case MaskRect() as rect:
+            return from_rect(rect, width, height)
+        case MaskPolygon() as polygon:
+            return from_polygon(polygon, width, height)
+        case None:
+            return around_drags(job.spec.rounds, width, height)
+
+
+def _fetch(image_id: str, job: Job, services: Services) -> bytes:
+    try:
+        image = services.images.get(job.account_id, image_id)
+        return services.objects.get(image.object_key or "")
+    except NotFound:
+        raise StorageUnavailable(f"The bytes of {image_id} are not in object storage.") from None
+
+
+def store_result(job: Job, edit: Edit, outcome: Outcome, services: Services) -> dict[str, Any]:
+    """Store every candidate under this attempt's own names; the job's result, less its timings."""
+    candidates = [
+        _store_candidate(job, index, candidate, services)
+        for index, candidate in enumerate(outcome.candidates)
+    ]
+    mask_key = None
+    if job.spec.mask is None:
+        mask_key = result_key(job.account_id, job.id, job.attempt, "mask.png")
+        services.objects.put(mask_key, encode_mask(edit.mask_HW))
+    return {
+        "candidates": candidates,
+        "engine": job.spec.engine,
+        "warnings": [{"code": w.code, "detail": w.detail} for w in outcome.warnings],
+        "cached": False,
+        "mask_key": mask_key,
+    }
+
+
+def _store_candidate(
+    job: Job, index: int, candidate: Candidate, services: Services
+) -> dict[str, Any]:
+    form = job.spec.options["format"]
+    data = encode(candidate.picture_HWC, form, _provenance(job, services))
+    key = result_key(job.account_id, job.id, job.attempt, f"{index}.{form}")
+    services.objects.put(key, data)
+    height, width = candidate.picture_HWC.shape[:2]
+    return {
+        "index": index,
+        "seed": candidate.seed,
+        "key": key,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "width": width,
+        "height": height,
+    }
+
+
+def _provenance(job: Job, services: Services) -> bytes | None:
+    if services.settings.provenance == "off":
+        return None
+    return xmp_packet(
+        engine_trained=ENGINES[job.spec.engine].is_trained,
+        software="Towline",
+        version=__version__,
+        job_id=job.id,
+    )
+
+
+def discard_result(result: dict[str, Any], services: Services) -> None:
+    """Remove what an attempt stored that may not be recorded any more."""
+    keys = [candidate["key"] for candidate in result["candidates"]]
+    for key in filter(None, [*keys, result["mask_key"]]):
+        services.objects.delete(key)

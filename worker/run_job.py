@@ -1,0 +1,98 @@
+"""One job, from claim to outbox. Read this file first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from shared.errors import EngineFailed, TimedOut, TowlineError
+from worker.pictures import Clock, discard_result, load_edit, store_result
+from worker.watch import CancelAsked, DeadlinePassed, Heart, Lease, Stopped, WorkerDrains
+
+if TYPE_CHECKING:
+    from shared.jobs.job import Job
+    from shared.services import Services
+    from worker.engines.base import Engine
+    from worker.solo import Solo
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What one worker process has: the services, its engines, its heart, its name."""
+
+    services: Services
+    engines: Mapping[str, Engine]
+    heart: Heart
+    solo: Solo
+    worker_id: str
+
+
+def run_next_job(engine: str, at: Workplace) -> bool:
+    """Bring the next job of an engine to a final state, or put it back in the queue.
+
+    False when there was none: the wake-up was one too many.
+    """
+    job = at.services.leases.claim_next(engine, at.worker_id)
+    if job is None:
+        return False
+
+    with (
+        structlog.contextvars.bound_contextvars(job=job.id, attempt=job.attempt),
+        at.heart.keep(job) as lease,
+    ):
+        log.info("job_claimed", engine=engine)
+        try:
+            result = make_result(job, lease, at)
+        except Stopped as stop:
+            settle(job, stop, at.services)
+        except TowlineError as error:
+            log.warning("job_error", code=error.code, error=error.message)
+            at.services.leases.fail_or_requeue(job, error)
+        except Exception as error:  # nobody foresaw it: final at once, with its trace in the log
+            log.exception("engine_failed")
+            at.services.leases.fail(job, EngineFailed.from_unforeseen(error))
+        else:
+            succeed(job, result, at.services)
+    return True
+
+
+def make_result(job: Job, lease: Lease, at: Workplace) -> dict[str, Any]:
+    """Fetch, run, store: the job's result, whose pictures are in object storage."""
+    clock = Clock()
+    engine = at.engines[job.spec.engine]
+    with at.solo.alone() if job.losses else at.solo.beside_others():
+        edit = load_edit(job, at.services)
+        clock.lap("fetch_ms")
+        lease.check()
+        outcome = engine.run(edit, lease)
+        clock.lap("run_ms")
+        lease.check()
+        result = store_result(job, edit, outcome, at.services)
+        clock.lap("store_ms")
+    return {**result, "model_digest": engine.model_digest, "timings": clock.laps}
+
+
+def succeed(job: Job, result: dict[str, Any], services: Services) -> None:
+    """Record the result; if the job is another attempt's by now, this one's pictures go."""
+    if services.leases.succeed(job, result):
+        log.info("job_succeeded", **result["timings"])
+    else:
+        log.warning("lease_lost", stored=len(result["candidates"]))
+        discard_result(result, services)
+
+
+def settle(job: Job, stop: Stopped, services: Services) -> None:
+    """Record why the run was stopped; a lost lease leaves nothing to record."""
+    log.info("job_stopped", reason=type(stop).__name__)
+    match stop:
+        case CancelAsked():
+            services.leases.cancel(job)
+        case DeadlinePassed():
+            services.leases.fail(job, TimedOut(f"The job was stopped: {stop}."))
+        case WorkerDrains():
+            services.leases.give_back(job)

@@ -1,0 +1,85 @@
+"""The sweep: puts right what died half-way. Every few seconds, safe to run twice at once.
+
+Each step stands alone: one that fails is logged, and the next sweep tries it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import structlog
+
+from shared.errors import TowlineError
+
+if TYPE_CHECKING:
+    from shared.jobs.job import Job
+    from shared.services import Services
+
+log = structlog.get_logger()
+
+
+def sweep(services: Services) -> None:
+    """Take back, expire, fail, top up, forget."""
+    for step in STEPS:
+        try:
+            step(services)
+        except TowlineError as error:
+            log.warning("sweep_step_failed", step=step.__name__, error=error.message)
+
+
+def take_back_expired_leases(services: Services) -> None:
+    """Jobs whose worker went silent go back to the queue, or into quarantine."""
+    _tell("lease_expired", services.upkeep.take_back_expired_leases())
+
+
+def expire_waiting(services: Services) -> None:
+    """Jobs that nobody started before their `expires_at` end."""
+    _tell("job_expired", services.upkeep.expire_waiting())
+
+
+def fail_overdue(services: Services) -> None:
+    """Jobs that wait again after their `timeout_s` fail."""
+    _tell("job_timed_out", services.upkeep.fail_overdue())
+
+
+def top_up_wakeups(services: Services) -> None:
+    """Where more jobs wait than messages, the missing ones are sent."""
+    for engine, due in services.upkeep.due_by_engine().items():
+        services.wakeups.top_up(engine, due)
+
+
+def forget_old_jobs(services: Services) -> None:
+    """Results past their retention: the pictures first, so that no row promises what is gone."""
+    for job in services.upkeep.past_retention():
+        for key in job.object_keys:
+            services.objects.delete(key)
+        services.upkeep.forget(job)
+
+
+def forget_old_images(services: Services) -> None:
+    """Images past their time that no active job needs: the row first, so that no job can start."""
+    for image in services.images.forget_expired():
+        if image.object_key is not None:
+            services.objects.delete(image.object_key)
+
+
+def forget_dead_workers(services: Services) -> None:
+    """Workers that ended without a word."""
+    services.engines_up.forget_dead()
+
+
+STEPS: tuple[Callable[[Services], None], ...] = (
+    take_back_expired_leases,
+    expire_waiting,
+    fail_overdue,
+    top_up_wakeups,
+    forget_old_jobs,
+    forget_old_images,
+    forget_dead_workers,
+)
+
+
+def _tell(event: str, jobs: list[Job]) -> None:
+    for job in jobs:
+        log.info(event, job=job.id, status=job.status.value, attempt=job.attempt)
