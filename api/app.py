@@ -7,6 +7,7 @@ from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
+from werkzeug.routing import BaseConverter
 
 from api.auth import register_identification
 from api.context import EXTENSION, Context
@@ -21,12 +22,21 @@ from api.routes.objects import objects
 from api.strict_json import StrictRequest, shape_violation
 from api.waiting import FinalWatcher
 from shared.errors import InvalidRequest
+from shared.ids import id_form
 from shared.signed_urls import UrlSigner
 
 if TYPE_CHECKING:
     from flask_openapi3 import OpenAPI
 
     from shared.services import Services
+
+
+class _ImageId(BaseConverter):
+    regex = id_form("img")
+
+
+class _JobId(BaseConverter):
+    regex = id_form("job")
 
 
 def create_app(services: Services) -> OpenAPI:
@@ -42,6 +52,7 @@ def create_app(services: Services) -> OpenAPI:
         decoding=BoundedSemaphore(os.cpu_count() or 1),
     )
     app.validation_error_callback = _refuse
+    app.url_map.converters.update(image=_ImageId, job=_JobId)
     register_identification(app)
     register_error_handlers(app)
     for api_blueprint in (images, jobs, engines, health):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
 
 import structlog
@@ -10,6 +11,8 @@ from flask import Flask, Response, g, request
 
 from api.context import services
 from shared.errors import Unauthorized
+
+log = structlog.get_logger()
 
 _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _BEARER = re.compile(r"Bearer +(\S+) *", re.IGNORECASE)
@@ -25,6 +28,7 @@ def register_identification(app: Flask) -> None:
 
 def _name_request() -> None:
     """The caller's `X-Request-Id` if it is a sane token, else one of ours."""
+    g.started = time.monotonic()
     given = request.headers.get("X-Request-Id", "")
     g.request_id = given if _SANE.fullmatch(given) else uuid.uuid4().hex
     structlog.contextvars.clear_contextvars()
@@ -45,6 +49,14 @@ def _authorize() -> None:
 
 def _finish(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.get("request_id", "")
+    duration_ms = round((time.monotonic() - g.get("started", time.monotonic())) * 1000, 1)
+    log.info(
+        "request",
+        method=request.method,
+        path=request.path,
+        status=response.status_code,
+        duration_ms=duration_ms,
+    )
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Cache-Control", "no-store")
     return response

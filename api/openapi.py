@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from flask_openapi3 import Info, OpenAPI
-from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
+import api.schemas
 from api.problems import PROBLEM_JSON
-from api.schemas import ProblemOut
 from shared import __version__
 
 TITLE = "Towline"
@@ -75,9 +75,7 @@ def make_app(import_name: str) -> OpenAPI:
 def document(app: OpenAPI) -> dict[str, Any]:
     """The OpenAPI 3.1 document of everything that is served."""
     spec: dict[str, Any] = app.api_doc
-    schemas = spec["components"]["schemas"]
-    _add_schema(schemas, ProblemOut)
-    schemas.pop("ValidationErrorModel", None)
+    spec["components"]["schemas"] = _schemas({*spec["components"]["schemas"], "ProblemOut"})
     for operations in spec["paths"].values():
         for operation in operations.values():
             _mend(operation)
@@ -85,11 +83,14 @@ def document(app: OpenAPI) -> dict[str, Any]:
     return cleaned
 
 
-def _add_schema(schemas: dict[str, Any], model: type[BaseModel]) -> None:
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    for name, part in schema.pop("$defs", {}).items():
-        schemas.setdefault(name, part)
-    schemas[model.__name__] = schema
+def _schemas(names: set[str]) -> dict[str, Any]:
+    """The models of `api/schemas.py` as pydantic writes them: flask-openapi3 drops keywords."""
+    models = [getattr(api.schemas, name) for name in sorted(names) if hasattr(api.schemas, name)]
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
+    )
+    schemas: dict[str, Any] = definitions["$defs"]
+    return schemas
 
 
 def _mend(operation: dict[str, Any]) -> None:

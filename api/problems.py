@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457). Each code's paragraph is in `docs/errors.md`."""
+"""Errors as `application/problem+json` (RFC 9457). The codes are in `api/codes.py`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import structlog
 from flask import Flask, Response, g, json, request
 from werkzeug.exceptions import HTTPException
 
+from api.codes import CODES, PROBLEMS
 from shared.errors import InvalidRequest, TowlineError, Violation
 
 if TYPE_CHECKING:
@@ -17,29 +18,6 @@ log = structlog.get_logger()
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_S = 1
-
-#: Every code that a problem may have at its top: the HTTP status and the title.
-PROBLEMS: dict[str, tuple[int, str]] = {
-    "malformed_request": (400, "The request cannot be read"),
-    "unauthorized": (401, "No valid API key"),
-    "url_refused": (403, "The signed URL is not valid any more"),
-    "not_found": (404, "There is no such thing"),
-    "method_not_allowed": (405, "The address does not take this method"),
-    "image_in_use": (409, "A job still needs the image"),
-    "image_not_uploaded": (409, "The image's bytes never came"),
-    "job_not_final": (409, "The job has not ended"),
-    "length_required": (411, "The size must be announced"),
-    "image_too_large": (413, "The image is too large"),
-    "body_too_large": (413, "The body is too large"),
-    "unsupported_image_type": (415, "Not a type of picture that is taken"),
-    "unsupported_media_type": (415, "Not a type of body that is taken"),
-    "image_unreadable": (422, "The picture cannot be decoded"),
-    "upload_mismatch": (422, "Not the bytes that were announced"),
-    "invalid_request": (422, "The request is not valid"),
-    "internal_error": (500, "Something that nobody foresaw"),
-    "storage_unavailable": (503, "The object storage does not answer"),
-    "database_unavailable": (503, "The database does not answer"),
-}
 
 _BY_STATUS = {
     400: "malformed_request",
@@ -58,17 +36,17 @@ def problem(
     errors: Iterable[Violation] = (),
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """The answer for a code of `PROBLEMS`, or for one violation's code with its 422."""
-    status, title = PROBLEMS.get(code, PROBLEMS["invalid_request"])
+    """The answer for one of `CODES`."""
+    status = CODES[code].status or 422
     body: dict[str, Any] = {
         "type": f"{request.host_url}docs/errors#{code}",
-        "title": title,
+        "title": CODES[code].title,
         "status": status,
         "detail": detail,
         "code": code,
         "request_id": g.get("request_id", ""),
     }
-    if code not in PROBLEMS or errors:
+    if errors:
         body["errors"] = [violation_to_json(violation) for violation in errors]
     response = Response(json.dumps(body), status=status, content_type=PROBLEM_JSON)
     if status == 503:

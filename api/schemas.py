@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -21,6 +22,13 @@ from shared.edits import MAX_DRAGS, MAX_ROUNDS
 from shared.engines import OPTIONS, Format, GuidanceDecay, Output, Quality
 from shared.errors import Violation
 
+
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number: 42.0 is a whole one (JSON Schema 2020-12, 6.1.1)."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Coordinates = Annotated[
     list[Number],
@@ -84,9 +92,9 @@ def _range(name: str) -> Any:
 class OptionsBody(_Body):
     """Options of the edit; `GET /v1/engines` tells which engine has which."""
 
-    candidates: Annotated[int, _range("candidates")] | None = None
-    seed: Annotated[int, _range("seed")] | None = None
-    steps: Annotated[int, _range("steps")] | None = None
+    candidates: Annotated[int, _range("candidates"), WHOLE] | None = None
+    seed: Annotated[int, _range("seed"), WHOLE] | None = None
+    steps: Annotated[int, _range("steps"), WHOLE] | None = None
     guidance: Annotated[Number, _range("guidance")] | None = None
     guidance_decay: GuidanceDecay | None = None
     split_px: Annotated[Number, _range("split_px")] | None = None
@@ -105,9 +113,14 @@ class JobBody(_Body):
     malformed one, at which index of the body the others stand: `drag_indices`.
     """
 
-    model_config = ConfigDict(json_schema_extra={"required": ["image"]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "required": ["image"],
+            "oneOf": [{"required": ["drags"]}, {"required": ["rounds"]}],
+        }
+    )
 
-    image: str = Field("", description="id of an uploaded image")
+    image: str = Field("", min_length=1, description="id of an uploaded image")
     mask: Mask | None = Field(None, description="What may change; null: made around the drags")
     drags: Annotated[list[DragBody], Field(min_length=1, max_length=MAX_DRAGS)] | None = Field(
         None, description="One round of drags; either this or `rounds`"
@@ -122,10 +135,10 @@ class JobBody(_Body):
     engine: str | None = Field(None, description="The server's first engine by default")
     options: OptionsBody = OptionsBody()
     priority: Literal["low", "normal", "high"] | None = None
-    expires_in_s: Annotated[int, Field(ge=1, le=30 * 86_400)] | None = Field(
+    expires_in_s: Annotated[int, Field(ge=1, le=30 * 86_400), WHOLE] | None = Field(
         None, description="Do not start it later than so many seconds from now"
     )
-    timeout_s: Annotated[int, Field(ge=1, le=86_400)] = Field(
+    timeout_s: Annotated[int, Field(ge=1, le=86_400), WHOLE] = Field(
         300, description="Seconds from the first start until it fails"
     )
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] = {}
@@ -184,7 +197,7 @@ class UploadBody(_Body):
     """Bytes that will be put straight into object storage."""
 
     content_type: Literal["image/png", "image/jpeg", "image/webp"]
-    size_bytes: Annotated[int, Field(ge=1)]
+    size_bytes: Annotated[int, Field(ge=1), WHOLE]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

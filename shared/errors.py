@@ -26,8 +26,8 @@
     └── IllegalTransition             a move that the job's state does not have: a bug
 
 What stops a run without being an error (a cancel, a drain, a lost lease) is in
-`worker/watch.py`. The HTTP status of each code is in `api/problems.py`, its
-paragraph in `docs/errors.md`.
+`worker/watch.py`. The HTTP status of each code and its
+paragraph are in `api/codes.py`.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def announce_upload(body: UploadBody) -> Any:
 
 
 @images.post(
-    "/<string:image_id>/complete",
+    "/<image:image_id>/complete",
     responses={200: ImageOut, **problems(404, 409, 413, 415, 422, 503)},
 )
 def complete_upload(path: ImagePath) -> Any:
@@ -79,7 +79,7 @@ def complete_upload(path: ImagePath) -> Any:
     return render_image(image, context())
 
 
-@images.get("/<string:image_id>", responses={200: ImageOut, **problems(404, 409, 503)})
+@images.get("/<image:image_id>", responses={200: ImageOut, **problems(404, 409, 503)})
 def get_image(path: ImagePath) -> Any:
     """An image, with a short-lived URL of its bytes."""
     image = services().images.get(account_id(), path.image_id)
@@ -88,7 +88,7 @@ def get_image(path: ImagePath) -> Any:
     return render_image(image, context())
 
 
-@images.delete("/<string:image_id>", responses={**no_content(), **problems(404, 409, 503)})
+@images.delete("/<image:image_id>", responses={**no_content(), **problems(404, 409, 503)})
 def delete_image(path: ImagePath) -> Any:
     """Delete an image and its bytes; not while a job that has not ended needs it."""
     image = services().images.delete(account_id(), path.image_id)

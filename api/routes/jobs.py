@@ -77,22 +77,20 @@ def list_jobs(query: JobsQuery) -> Any:
     return {"data": render_jobs(page, context()), "next_cursor": next_cursor}
 
 
-@jobs.get(
-    "/<string:job_id>", responses={200: JobOut, **problems(404, 503)}, openapi_extensions=PREFER
-)
+@jobs.get("/<job:job_id>", responses={200: JobOut, **problems(404, 503)}, openapi_extensions=PREFER)
 def get_job(path: JobPath) -> Any:
     """A job; with `Prefer: wait=N` as soon as it has ended, or after N seconds as it is."""
     job, headers = _waited(services().jobs.get(account_id(), path.job_id))
     return render_job(job, context()), 200, headers
 
 
-@jobs.post("/<string:job_id>/cancel", responses={200: JobOut, **problems(404, 503)})
+@jobs.post("/<job:job_id>/cancel", responses={200: JobOut, **problems(404, 503)})
 def cancel_job(path: JobPath) -> Any:
     """Cancel a job, however often. A running one stops between two steps."""
     return render_job(services().jobs.cancel(account_id(), path.job_id), context())
 
 
-@jobs.post("/<string:job_id>/retry", responses={202: JobOut, **problems(404, 409, 422, 503)})
+@jobs.post("/<job:job_id>/retry", responses={202: JobOut, **problems(404, 409, 422, 503)})
 def retry_job(path: JobPath) -> Any:
     """Submit the same edit again, as a new job with `retried_from` set."""
     old = services().jobs.get(account_id(), path.job_id)
@@ -103,7 +101,7 @@ def retry_job(path: JobPath) -> Any:
     return render_job(job, context()), 202, _location(job)
 
 
-@jobs.delete("/<string:job_id>", responses={**no_content(), **problems(404, 409, 503)})
+@jobs.delete("/<job:job_id>", responses={**no_content(), **problems(404, 409, 503)})
 def delete_job(path: JobPath) -> Any:
     """Delete a job that has ended, and its pictures."""
     job = services().jobs.delete(account_id(), path.job_id)

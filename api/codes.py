@@ -1,0 +1,184 @@
+"""Every code that Towline says no with: where it appears, what it means, what would be right.
+
+`/docs/errors` is made from this, and a problem's `type` points there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """`status` is the HTTP status when the code is a problem's own; None: only a job's `error`."""
+
+    status: int | None
+    title: str
+    paragraph: str
+
+
+PROBLEMS = {
+    "malformed_request": Code(
+        400,
+        "The request cannot be read",
+        "The body is not JSON (RFC 8259), is nested too deeply, or the HTTP itself is broken."
+        " NaN and Infinity are no JSON numbers.",
+    ),
+    "unauthorized": Code(
+        401,
+        "No valid API key",
+        "Send `Authorization: Bearer tow_...`. The key is missing, unknown or revoked.",
+    ),
+    "url_refused": Code(
+        403,
+        "The signed URL is not valid",
+        "The URL was changed, or its time is over. Ask for the job or image again: every"
+        " answer holds fresh ones.",
+    ),
+    "not_found": Code(
+        404,
+        "There is no such thing",
+        "No such address, or nothing with this id in this account.",
+    ),
+    "method_not_allowed": Code(
+        405,
+        "The address does not take this method",
+        "The `Allow` header lists the methods that it takes.",
+    ),
+    "image_in_use": Code(
+        409,
+        "A job still needs the image",
+        "Wait until every job that uses it has ended, or cancel them.",
+    ),
+    "image_not_uploaded": Code(
+        409,
+        "The image's bytes never came",
+        "It was announced. PUT its bytes to the upload URL, then call `complete`. A job that"
+        " names such an image is refused with 422.",
+    ),
+    "job_not_final": Code(
+        409,
+        "The job has not ended",
+        "Only a job that has ended can be deleted or retried. Cancel it first.",
+    ),
+    "length_required": Code(
+        411, "The size must be announced", "Send a `Content-Length`; chunked bodies are not taken."
+    ),
+    "image_too_large": Code(
+        413,
+        "The image is too large",
+        "More bytes or pixels than `TOWLINE_MAX_IMAGE_BYTES` (32 MiB) and"
+        " `TOWLINE_MAX_IMAGE_PIXELS` (40 million) allow.",
+    ),
+    "body_too_large": Code(413, "The body is too large", "A JSON body has at most 1 MiB."),
+    "unsupported_image_type": Code(
+        415,
+        "Not a type of picture that is taken",
+        "PNG, JPEG and WebP are taken. The type is found from the bytes, not from the header.",
+    ),
+    "unsupported_media_type": Code(
+        415,
+        "Not a type of body that is taken",
+        "JSON bodies need `Content-Type: application/json`; pictures one of `image/png`,"
+        " `image/jpeg`, `image/webp`, or a form with the field `file`.",
+    ),
+    "image_unreadable": Code(
+        422,
+        "The picture cannot be decoded",
+        "It is truncated, damaged, animated, or has no pixels. Save it again and send that.",
+    ),
+    "upload_mismatch": Code(
+        422,
+        "Not the bytes that were announced",
+        "The size or the sha256 of what was PUT differs from the announcement. PUT the right"
+        " bytes to the same URL, then call `complete` again.",
+    ),
+    "invalid_request": Code(
+        422,
+        "The request is not valid",
+        "`errors` lists every violation with its pointer and its own code. When all of them"
+        " share one code, that code stands at the top instead.",
+    ),
+    "internal_error": Code(
+        500,
+        "Something that nobody foresaw",
+        "The server's log has the trace under the `request_id`. Please report it.",
+    ),
+    "storage_unavailable": Code(
+        503,
+        "The object storage does not answer",
+        "Try again after `Retry-After`. As a job's error: its bytes could not be fetched or"
+        " stored for ten minutes, or are gone.",
+    ),
+    "database_unavailable": Code(
+        503, "The database does not answer", "Try again after `Retry-After`."
+    ),
+}
+
+_INVALID = "The request is not valid"
+
+VIOLATIONS = {
+    name: Code(422, _INVALID, paragraph)
+    for name, paragraph in {
+        "unknown_field": "There is no such field. Check the spelling; nothing is ignored.",
+        "missing_field": "A field that is needed is missing.",
+        "wrong_type": "Not the type that the field has. Numbers are numbers, not strings.",
+        "wrong_format": "The right type, but not the form that the field has.",
+        "wrong_length": "Too many or too few entries or characters.",
+        "out_of_range": "Outside the field's range, or none of its choices.",
+        "conflicting_fields": "Two fields that exclude each other, such as `drags` and `rounds`.",
+        "point_outside_image": "0 <= x <= width - 1 and 0 <= y <= height - 1, in pixels of the"
+        " oriented picture. A point outside it is refused, never wrapped or clamped.",
+        "point_outside_mask": "The pixel under the point must be part of the mask: what is not"
+        " masked cannot move.",
+        "point_at_mask_border": "The engine needs room around the point: 2 pixels for `warp`,"
+        " less where the mask runs off the picture's edge, along which it slides. Widen the mask.",
+        "duplicate_handle": "Two drags of one round start at the same point.",
+        "duplicate_target": "Two drags of one round end at the same point.",
+        "zero_length_drags": "Every drag of a round has its handle as its target: nothing moves.",
+        "mask_empty": "The mask lets no pixel change. White may change, black must stay; a"
+        " `rect` is half-open.",
+        "mask_size_mismatch": "A mask that is a picture must have the picture's oriented size.",
+        "image_not_found": "There is no such image in this account.",
+        "engine_unavailable": "The engine is not configured here. One that is configured but"
+        " down is no error: its jobs wait.",
+        "option_out_of_range": "Outside the option's range, or none of its choices. Ranges are"
+        " the same for every engine.",
+        "option_not_supported": "The engine does not have this option, or not so much of it.",
+        "alpha_not_supported": "The picture has alpha and a JPEG cannot keep it: choose `png`"
+        " or `webp`.",
+        "picture_too_long": "The format cannot hold a side this long (WebP 16,383 pixels, JPEG"
+        " 65,500): choose `png`.",
+    }.items()
+}
+
+JOB_ERRORS = {
+    "drag_not_reachable": Code(
+        422,
+        "A handle cannot be brought to its target",
+        "The mask leaves no way, or too narrow a one; the message says how far each handle"
+        " got. Handle and target in different parts of the mask are refused at submission.",
+    ),
+    "warp_folds": Code(
+        None,
+        "The picture would fold over itself",
+        "Only with `strict`; otherwise a warning. Shorten the drags or widen the mask.",
+    ),
+    "timeout": Code(
+        None,
+        "The job's time is over",
+        "It did not end within `timeout_s` of its first start.",
+    ),
+    "worker_lost": Code(
+        None,
+        "Its workers were lost",
+        "Three workers died or fell silent while they ran it. It is not tried again by itself.",
+    ),
+    "engine_failed": Code(
+        None,
+        "The engine failed",
+        "Nobody foresaw it. The worker's log has the trace under the job's id.",
+    ),
+}
+
+CODES: dict[str, Code] = {**PROBLEMS, **VIOLATIONS, **JOB_ERRORS}
