@@ -1,0 +1,75 @@
+# Towline: `make` lists what there is. Needs a Python >= 3.11 and nothing else.
+
+PYTHON ?=
+PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
+
+PY := .venv/bin/python
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint format bench lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: .venv/.installed-embedded ## the whole service on this machine; ONCE=1 ends after the sample edit
+	@exec $(PY) -m infra.embedded $(if $(filter-out 0,$(ONCE)),--once)
+
+test: .venv/.installed-dev ## every test; ARGS="-k word" for some
+	@$(PY) -m pytest $(ARGS)
+
+check: lint ## lint, and the fast tests
+	@$(PY) -m pytest -m "not slow" $(ARGS)
+
+lint: .venv/.installed-dev ## style, format, types, and which way imports point
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports --no-logo
+
+format: .venv/.installed-dev ## put the code into its format
+	@$(PY) -m ruff check --fix --quiet .
+	@$(PY) -m ruff format .
+
+bench: .venv/.installed-dev ## time the warp engine
+	@$(PY) benchmarks/warp.py $(ARGS)
+
+lock: ## take the newest versions into constraints.txt (with Python 3.11, the oldest supported)
+	@python=$${PYTHON:-python3.11}; work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && \
+	  "$$python" -m venv "$$work" && \
+	  "$$work/bin/python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "make lock: this is not Python 3.11")' && \
+	  "$$work/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[dev]' && \
+	  "$$work/bin/python" -m pip freeze --exclude-editable > "$$work/frozen" && \
+	  { echo '# The versions that are installed and tested together. Made by `make lock`.'; \
+	    cat "$$work/frozen"; } > constraints.txt
+	@echo "constraints.txt: $$(grep -c == constraints.txt) packages"
+
+clean: ## remove .venv, caches and builds; .towline, where the service keeps its state, stays
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is written only after an install that went through, so that a broken one is repeated.
+.venv/.installed-embedded: .venv/.made pyproject.toml constraints.txt
+	@echo "installing Towline and what it needs into .venv (once; up to 130 MB to download)"
+	@$(INSTALL) -e '.[embedded]'
+	@touch $@
+
+.venv/.installed-dev: .venv/.made pyproject.toml constraints.txt
+	@echo "installing Towline and its test tools into .venv (once; up to 170 MB to download)"
+	@$(INSTALL) -e '.[dev]'
+	@touch .venv/.installed-embedded $@
+
+.venv/.made:
+	@if $(PY) -m pip --version >/dev/null 2>&1; then touch $@; exit; fi; half=; \
+	for python in $(if $(PYTHON),"$(PYTHON)",$(PYTHONS)); do \
+	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue; \
+	  "$$python" -c 'import venv, ensurepip' >/dev/null 2>&1 || { half="$$python"; continue; }; \
+	  echo "making .venv with $$("$$python" --version)"; \
+	  "$$python" -m venv --clear .venv && touch $@ && exit; \
+	  echo "make: '$$python -m venv .venv' failed" >&2; exit 1; \
+	done; \
+	if [ "$$half" ]; then \
+	  echo "make: $$half lacks venv or ensurepip (on Debian and Ubuntu: install python3-venv)" >&2; \
+	else \
+	  echo "make: Towline needs Python 3.11 or later, and $(if $(PYTHON),$(PYTHON) is none,there is none on the PATH); name one: make PYTHON=..." >&2; \
+	fi; exit 1

@@ -1,0 +1,1 @@
+"""The whole of Towline on one machine, from one command: `python -m infra.embedded`."""
