@@ -35,9 +35,10 @@ def problem(
     detail: str,
     errors: Iterable[Violation] = (),
     headers: dict[str, str] | None = None,
+    status: int | None = None,
 ) -> Response:
-    """The answer for one of `CODES`."""
-    status = CODES[code].status or 422
+    """The answer for one of `CODES`; `status` if it is not the code's own."""
+    status = status or CODES[code].status or 422
     body: dict[str, Any] = {
         "type": f"{request.host_url}docs/errors#{code}",
         "title": CODES[code].title,
@@ -76,7 +77,7 @@ def _invalid(error: InvalidRequest) -> Response:
     """All violations at once; the code is theirs if they share one."""
     codes = {violation.code for violation in error.violations}
     code = codes.pop() if len(codes) == 1 else "invalid_request"
-    return problem(code, error.message, error.violations)
+    return problem(code, error.message, error.violations, status=422)
 
 
 def _towline(error: TowlineError) -> Response:

@@ -41,6 +41,10 @@ MetadataKey = Annotated[str, Field(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, Field(max_length=512)]
 
 
+Part = tuple[int | str, ...]  #: of a body, as pydantic locates it
+Places = list[tuple[str, list[int]]]  #: the pointer to each round, and where its drags stand
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -109,8 +113,8 @@ class JobBody(_Body):
     """One edit. It remembers what is wrong with it instead of raising.
 
     What is well formed is kept, so that the rest of it can be checked as well, and the
-    caller be told everything at once: `shape_violations`, and for `drags` that lost a
-    malformed one, at which index of the body the others stand: `drag_indices`.
+    caller be told everything at once: `shape_violations`. Drags that lost a malformed one
+    among them still know where in the body they stand: `located`.
     """
 
     model_config = ConfigDict(
@@ -144,7 +148,7 @@ class JobBody(_Body):
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] = {}
 
     _shape_violations: tuple[Violation, ...] = PrivateAttr(())
-    _drag_indices: tuple[int, ...] = PrivateAttr(())
+    _places: Places | None = PrivateAttr(None)
 
     @property
     def shape_violations(self) -> tuple[Violation, ...]:
@@ -152,9 +156,18 @@ class JobBody(_Body):
         return self._shape_violations
 
     @property
-    def drag_indices(self) -> tuple[int, ...]:
-        """Where in the body each of `drags` stands."""
-        return self._drag_indices or tuple(range(len(self.drags or ())))
+    def located(self) -> list[tuple[str, list[tuple[str, DragBody]]]]:
+        """Each round with the pointer to it, and each of its drags with its own."""
+        rounds = [self.drags] if self.drags is not None else self.rounds or []
+        places = self._places
+        if places is None:
+            places = [(f"/rounds/{r}", list(range(len(drags)))) for r, drags in enumerate(rounds)]
+            if self.drags is not None:
+                places = [("/drags", places[0][1])]
+        return [
+            (head, [(f"{head}/{i}", drag) for i, drag in zip(indices, drags, strict=True)])
+            for (head, indices), drags in zip(places, rounds, strict=True)
+        ]
 
     @model_validator(mode="wrap")
     @classmethod
@@ -165,32 +178,50 @@ class JobBody(_Body):
             return handler(value)
         except ValidationError as error:
             errors = error.errors(include_url=False, include_context=False, include_input=False)
-        pruned, indices = _without(value, [entry["loc"] for entry in errors])
+        pruned, places = _without(value, {_part(entry["loc"]) for entry in errors})
         body = handler(pruned)
         body._shape_violations = tuple(shape_violation(entry) for entry in errors)
-        body._drag_indices = indices
+        body._places = places
         return body
 
 
-def _without(
-    value: Any, locations: list[tuple[int | str, ...]]
-) -> tuple[dict[str, Any], tuple[int, ...]]:
-    """The body less every part that an error points into: a drag, an option, or a whole field."""
+def _part(location: Part) -> Part:
+    """The smallest part that can be left out for an error here: a drag, an option, a field."""
+    match location:
+        case ("rounds", int(), int(), *_):
+            return location[:3]
+        case ("rounds" | "drags", int(), *_) | ("options", str(), *_):
+            return location[:2]
+    return location[:1]
+
+
+def _without(value: Any, parts: set[Part]) -> tuple[dict[str, Any], Places | None]:
+    """The body less those parts; and for each round that is left where its drags stood."""
     if not isinstance(value, dict):
-        return {}, ()
-    bad_drags = {loc[1] for loc in locations if loc[0] == "drags" and len(loc) > 1}
-    bad_options = {loc[1] for loc in locations if loc[0] == "options" and len(loc) > 1}
-    bad_fields = {
-        loc[0] for loc in locations if not (len(loc) > 1 and loc[0] in ("drags", "options"))
-    }
-    kept = {name: part for name, part in value.items() if name not in bad_fields}
-    indices: tuple[int, ...] = ()
-    if bad_drags and "drags" in kept:
-        indices = tuple(i for i in range(len(kept["drags"])) if i not in bad_drags)
+        return {}, None
+    kept = {name: part for name, part in value.items() if (name,) not in parts}
+    if isinstance(kept.get("options"), dict):
+        options = kept["options"].items()
+        kept["options"] = {name: part for name, part in options if ("options", name) not in parts}
+    places = None
+    if isinstance(kept.get("rounds"), list):
+        kept["rounds"], places = _rounds_without(kept["rounds"], parts)
+    if isinstance(kept.get("drags"), list):
+        indices = _left(kept["drags"], ("drags",), parts)
         kept["drags"] = [kept["drags"][i] for i in indices] or None
-    if bad_options and "options" in kept:
-        kept["options"] = {k: v for k, v in kept["options"].items() if k not in bad_options}
-    return kept, indices
+        places = [("/drags", indices)] if indices else places
+    return kept, places
+
+
+def _rounds_without(rounds: list[Any], parts: set[Part]) -> tuple[list[Any] | None, Places]:
+    left = {r: _left(rounds[r], ("rounds", r), parts) for r in _left(rounds, ("rounds",), parts)}
+    left = {r: indices for r, indices in left.items() if indices}
+    kept = [[rounds[r][i] for i in indices] for r, indices in left.items()]
+    return kept or None, [(f"/rounds/{r}", indices) for r, indices in left.items()]
+
+
+def _left(items: list[Any], place: Part, parts: set[Part]) -> list[int]:
+    return [index for index in range(len(items)) if (*place, index) not in parts]
 
 
 class UploadBody(_Body):

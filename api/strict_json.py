@@ -44,34 +44,53 @@ class StrictRequest(Request):
             raise UnsupportedMediaType("Send the body as `Content-Type: application/json`.")
         self.max_content_length = MAX_JSON_BYTES
         try:
-            value = json.loads(self.get_data(cache=cache), parse_constant=_no_constant)
+            value = _read(self.get_data(cache=cache))
         except (ValueError, RecursionError) as error:
             raise BadRequest(f"The body is not JSON: {error}.") from None
         except RequestEntityTooLarge:
             raise RequestEntityTooLarge(
                 f"A JSON body has at most {MAX_JSON_BYTES} bytes."
             ) from None
-        if _is_deep(value):
-            raise BadRequest(f"The body is nested deeper than {MAX_DEPTH} levels.")
-        return value
+        # flask-openapi3 reads a string as JSON once more: a list is as wrong, and stays itself
+        return [value] if isinstance(value, str) else value
+
+
+def _read(data: bytes) -> Any:
+    """JSON as RFC 7493 has it: UTF-8 that stays UTF-8, names that are unique; `ValueError`."""
+    value = json.loads(data.decode(), parse_constant=_no_constant, object_pairs_hook=_object)
+    _check(value, MAX_DEPTH)
+    return value
 
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a JSON number (RFC 8259, section 6)")
 
 
-def _is_deep(value: Any, left: int = MAX_DEPTH) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    if left == 0:
-        return True
-    items = value.values() if isinstance(value, dict) else value
-    return any(_is_deep(item, left - 1) for item in items)
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        name = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
+        raise ValueError(f"the name {name!a} occurs twice in one object")
+    return value
+
+
+def _check(value: Any, left: int) -> None:
+    """Refuse half a surrogate pair, which nothing can store, and too many levels."""
+    if isinstance(value, str):
+        value.encode()
+    elif isinstance(value, dict | list):
+        if left == 0:
+            raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+        for item in value:
+            _check(item, left - 1)
+        if isinstance(value, dict):
+            for item in value.values():
+                _check(item, left - 1)
 
 
 def shape_violation(error: ErrorDetails) -> Violation:
     """One of pydantic's errors, in our words: where, which code, what would be right."""
-    location = [part for part in error["loc"] if not _is_union_branch(part)]
+    location = _in_body(error["loc"])
     code = _CODES.get(error["type"], "wrong_type")
     if code == "out_of_range" and location[:1] == ["options"]:
         code = "option_out_of_range"
@@ -84,6 +103,11 @@ def json_pointer(location: list[int | str]) -> str:
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location)
 
 
-def _is_union_branch(part: int | str) -> bool:
-    """pydantic names the branch of a union that it tried, which no body has."""
-    return isinstance(part, str) and part.startswith(("function-", "branch:"))
+def _in_body(location: tuple[int | str, ...]) -> list[int | str]:
+    """Without what pydantic adds: the branch of the mask that it tried, and `[key]`."""
+    match location:
+        case ("mask", str(), *rest):
+            return ["mask", *rest]
+        case ("metadata", name, "[key]"):
+            return ["metadata", name]
+    return list(location)

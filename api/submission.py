@@ -28,7 +28,7 @@ from shared.edits import (
     points_of,
 )
 from shared.engines import ENGINES, OPTIONS, SEED_MAX, EngineSpec
-from shared.errors import NotFound, Violation
+from shared.errors import NotFound, StorageUnavailable, Violation
 from shared.imaging import MAX_SIDE_PX, decode_mask
 from shared.masks import check_connected, check_in_mask, from_polygon, from_rect
 
@@ -55,14 +55,15 @@ def understand(body: JobBody, account_id: str, at: Context) -> Submission:
     """Check the whole body; the answer has every violation, not the first alone."""
     found = list(body.shape_violations)
     engine = _engine(body, at, found)
-    rounds = _rounds(body)
+    rounds = [(head, [(at, _drag(drag)) for at, drag in drags]) for head, drags in body.located]
     options = _options(body, engine, found)
     found += _check_rounds(body, rounds)
     picture = _image("/image", body.image, account_id, at, found) if body.image else None
     if not body.image and not _mentions(found, "/image"):
         found.append(Violation("/image", "missing_field", "the id of an uploaded image is needed"))
+    mask_image = _mask_image(body.mask, account_id, at, found)
     if picture is not None:
-        found += _check_on_picture(body, rounds, picture, engine, account_id, at)
+        found += _check_on_picture(body, rounds, picture, mask_image, at)
         found += _check_format(options, picture)
     return Submission(_spec(body, rounds, options, at), engine, picture, found)
 
@@ -73,7 +74,7 @@ def _mentions(found: list[Violation], pointer: str) -> bool:
 
 def _engine(body: JobBody, at: Context, found: list[Violation]) -> EngineSpec | None:
     settings = at.services.settings
-    name = body.engine or settings.default_engine
+    name = settings.default_engine if body.engine is None else body.engine
     if name in settings.engines:
         return ENGINES[name]
     offered = ", ".join(settings.engines)
@@ -99,31 +100,33 @@ def _options(body: JobBody, engine: EngineSpec | None, found: list[Violation]) -
     return chosen
 
 
-def _rounds(body: JobBody) -> Rounds:
-    if body.drags is not None:
-        located = [
-            (f"/drags/{index}", _drag(drag))
-            for index, drag in zip(body.drag_indices, body.drags, strict=True)
-        ]
-        return [("/drags", located)]
-    return [
-        (f"/rounds/{r}", [(f"/rounds/{r}/{i}", _drag(drag)) for i, drag in enumerate(drags)])
-        for r, drags in enumerate(body.rounds or [])
-    ]
-
-
 def _drag(drag: DragBody) -> Drag:
     return Drag(handle=Point(*drag.handle), target=Point(*drag.target))
 
 
 def _check_rounds(body: JobBody, rounds: Rounds) -> list[Violation]:
-    found = [v for pointer, drags in rounds for v in check_round(pointer, drags)]
-    if body.drags is not None and body.rounds is not None:
+    malformed = body.shape_violations
+    found = [v for pointer, drags in rounds for v in _check_round(pointer, drags, malformed)]
+    has_drags = body.drags is not None or _is_under(malformed, "/drags")
+    has_rounds = body.rounds is not None or _is_under(malformed, "/rounds")
+    if has_drags and has_rounds:
         found.append(Violation("/rounds", "conflicting_fields", "give either drags or rounds"))
-    malformed = any(v.pointer.startswith(("/drags", "/rounds")) for v in body.shape_violations)
-    if not rounds and not malformed and not _mentions(list(body.shape_violations), ""):
+    if not has_drags and not has_rounds and not _mentions(list(malformed), ""):
         found.append(Violation("/drags", "missing_field", "drags (or rounds) are needed"))
     return found
+
+
+def _check_round(
+    pointer: str, drags: list[Located], malformed: tuple[Violation, ...]
+) -> list[Violation]:
+    """Whether nothing moves is not known while a drag of the round is malformed."""
+    is_whole = not _is_under(malformed, pointer)
+    found = check_round(pointer, drags)
+    return [v for v in found if is_whole or v.code != "zero_length_drags"]
+
+
+def _is_under(found: tuple[Violation, ...], pointer: str) -> bool:
+    return any(f"{violation.pointer}/".startswith(f"{pointer}/") for violation in found)
 
 
 def _image(
@@ -142,20 +145,19 @@ def _image(
     return image
 
 
+def _mask_image(
+    mask: Mask | None, account_id: str, at: Context, found: list[Violation]
+) -> Image | None:
+    return _image("/mask", mask, account_id, at, found) if isinstance(mask, str) else None
+
+
 def _check_on_picture(
-    body: JobBody,
-    rounds: Rounds,
-    picture: Image,
-    engine: EngineSpec | None,
-    account_id: str,
-    at: Context,
+    body: JobBody, rounds: Rounds, picture: Image, mask_image: Image | None, at: Context
 ) -> list[Violation]:
     width, height = picture.width or 0, picture.height or 0
     drags = [located for _, drags in rounds for located in drags]
     found = check_points(drags, width, height)
-    if body.mask is None:
-        return found
-    mask_HW = _mask_pixels(body.mask, width, height, account_id, at, found)
+    mask_HW = _mask_pixels(_mask_spec(body.mask), width, height, mask_image, at, found)
     if mask_HW is None:
         return found
     if not mask_HW.any():
@@ -170,23 +172,37 @@ def _check_on_picture(
 
 
 def _mask_pixels(
-    mask: Mask, width: int, height: int, account_id: str, at: Context, found: list[Violation]
+    mask: MaskSpec,
+    width: int,
+    height: int,
+    image: Image | None,
+    at: Context,
+    found: list[Violation],
 ) -> NDArray[np.bool_] | None:
-    spec = _mask_spec(mask)
-    if isinstance(spec, MaskRect):
-        return from_rect(spec, width, height)
-    if isinstance(spec, MaskPolygon):
-        return from_polygon(spec, width, height)
-    image = _image("/mask", str(mask), account_id, at, found)
+    """None where there is no mask, or none whose pixels can be looked at."""
+    if isinstance(mask, MaskRect):
+        return from_rect(mask, width, height)
+    if isinstance(mask, MaskPolygon):
+        return from_polygon(mask, width, height)
     if image is None:
         return None
     if (image.width, image.height) != (width, height):
         detail = f"the mask is {image.width} x {image.height}, the picture {width} x {height}"
         found.append(Violation("/mask", "mask_size_mismatch", detail))
         return None
-    data = at.services.objects.get(image.object_key or "")
+    return _decoded(image, at)
+
+
+def _decoded(mask: Image, at: Context) -> NDArray[np.bool_]:
+    try:
+        data = at.services.objects.get(mask.object_key or "")
+    except NotFound:
+        raise StorageUnavailable(f"The bytes of {mask.id} are not in object storage.") from None
+    settings = at.services.settings
     with at.decoding:
-        return decode_mask(data)
+        return decode_mask(
+            data, max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
+        )
 
 
 def _mask_spec(mask: Mask | None) -> MaskSpec:
@@ -221,7 +237,7 @@ def _spec(body: JobBody, rounds: Rounds, options: dict[str, Any], at: Context) -
         image=body.image,
         mask=_mask_spec(body.mask),
         rounds=tuple(tuple(drag for _, drag in drags) for _, drags in rounds),
-        engine=body.engine or at.services.settings.default_engine,
+        engine=at.services.settings.default_engine if body.engine is None else body.engine,
         options=options,
         is_single=body.rounds is None,
         priority=Priority[priority.upper()],

@@ -11,13 +11,17 @@ turns writer fails immediately whatever the busy timeout, so writers send
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Engine, MetaData, create_engine, event
+from sqlalchemy import BigInteger, Engine, MetaData, String, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
@@ -26,10 +30,12 @@ from shared.errors import DatabaseUnavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Table
 
 BUSY_TIMEOUT_MS = 5_000
 _BEGIN = "towline_begin"
+#: No request holds a connection while it waits, so few are enough for many threads.
+_POOL: dict[str, Any] = {"pool_size": 10, "max_overflow": 10, "pool_timeout": 5}
 
 metadata = MetaData(
     naming_convention={
@@ -39,6 +45,12 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+
+def insert_unless_there(connection: Connection, table: Table) -> Any:
+    """`INSERT` whose `on_conflict_...` both of our databases understand."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    return dialect.insert(table)
 
 
 class now_ms(FunctionElement[int]):  # noqa: N801 - reads as the SQL function it is
@@ -56,6 +68,28 @@ def _now_sqlite(*_: Any, **__: Any) -> str:
 @compiles(now_ms, "postgresql")
 def _now_postgresql(*_: Any, **__: Any) -> str:
     return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+
+
+class json_text(FunctionElement[str]):  # noqa: N801 - reads as a function
+    """`json_text(column, key)`: the text that a JSON object has under a key; NULL without one.
+
+    Any key will do: it is compared as a value, and never becomes part of a JSON path.
+    """
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(json_text, "sqlite")
+def _json_text_sqlite(element: json_text, compiler: Any, **rest: Any) -> str:
+    column, key = (compiler.process(clause, **rest) for clause in element.clauses)
+    return f"(SELECT value FROM json_each({column}) WHERE json_each.key = {key})"  # noqa: S608
+
+
+@compiles(json_text, "postgresql")
+def _json_text_postgresql(element: json_text, compiler: Any, **rest: Any) -> str:
+    column, key = (compiler.process(clause, **rest) for clause in element.clauses)
+    return f"({column} ->> {key})"
 
 
 class Database:
@@ -84,6 +118,8 @@ class Database:
                 connection.begin(),
             ):
                 yield connection
+        except PoolTimeout as error:
+            raise DatabaseUnavailable("Too many wait for a connection to the database.") from error
         except OperationalError as error:
             raise DatabaseUnavailable(f"The database did not answer: {error.orig}") from error
         except DBAPIError as error:
@@ -103,11 +139,12 @@ class Database:
 
 def _make_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, **_POOL)
     path = make_url(url).database
     if path:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"isolation_level": None, "check_same_thread": False})
+    arguments = {"isolation_level": None, "check_same_thread": False}
+    engine = create_engine(url, connect_args=arguments, **_POOL)
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", _send_begin)
     return engine
@@ -116,10 +153,24 @@ def _make_engine(url: str) -> Engine:
 def _set_pragmas(dbapi_connection: Any, _record: Any) -> None:
     cursor = dbapi_connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    cursor.execute("PRAGMA journal_mode = WAL")
+    _use_wal(cursor)
     cursor.execute("PRAGMA synchronous = FULL")  # an accepted job survives a power cut
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _use_wal(cursor: Any) -> None:
+    """A new file is switched once, and by one: SQLite does not wait here, so we do."""
+    limit = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > limit:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _send_begin(connection: Connection) -> None:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
-from shared.db import now_ms
+from shared.db import insert_unless_there, now_ms
 from shared.jobs.tables import workers
 
 if TYPE_CHECKING:
@@ -34,9 +33,10 @@ class EnginesUp:
     def seen(self, worker_id: str, engine: str, model_digest: str, threads: int) -> None:
         """Say that a worker is alive."""
         with self._database.writing() as connection:
-            dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
             row = {"engine": engine, "model_digest": model_digest, "threads": threads}
-            statement = dialect.insert(workers).values(id=worker_id, seen_at=now_ms(), **row)
+            statement = insert_unless_there(connection, workers).values(
+                id=worker_id, seen_at=now_ms(), **row
+            )
             connection.execute(
                 statement.on_conflict_do_update(
                     index_elements=["id"], set_={**row, "seen_at": now_ms()}

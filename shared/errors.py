@@ -6,7 +6,8 @@
     │   ├── PictureError              the bytes are not a picture that Towline takes
     │   │   ├── ImageTooLarge
     │   │   ├── UnsupportedImageType
-    │   │   └── ImageUnreadable
+    │   │   ├── ImageUnreadable
+    │   │   └── UploadMismatch
     │   ├── Unauthorized
     │   ├── NotFound
     │   └── Conflict                  the state of a thing forbids it
@@ -21,8 +22,7 @@
     │   └── WorkerLost                three leases ran out
     ├── Unavailable                   a server that Towline needs does not answer: retryable
     │   ├── StorageUnavailable
-    │   ├── DatabaseUnavailable
-    │   └── ServerBusy
+    │   └── DatabaseUnavailable
     └── IllegalTransition             a move that the job's state does not have: a bug
 
 What stops a run without being an error (a cancel, a drain, a lost lease) is in

@@ -30,9 +30,13 @@ def from_rect(rect: MaskRect, width: int, height: int) -> NDArray[np.bool_]:
 
 
 def from_polygon(polygon: MaskPolygon, width: int, height: int) -> NDArray[np.bool_]:
-    """Pixels inside the outline or on it; what lies outside the picture is cut off."""
+    """Pixels inside the outline or on it; what lies outside the picture is cut off.
+
+    Pillow draws between whole coordinates and would cut fractions off: corners are rounded.
+    """
+    corners = [pixel_yx(point)[::-1] for point in polygon.points]
     canvas = Image.new("1", (width, height))
-    ImageDraw.Draw(canvas).polygon([(p.x, p.y) for p in polygon.points], fill=1, outline=1)
+    ImageDraw.Draw(canvas).polygon(corners, fill=1, outline=1)
     return np.asarray(canvas, dtype=np.bool_)
 
 
@@ -45,24 +49,27 @@ def around_drags(rounds: Iterable[Iterable[Drag]], width: int, height: int) -> N
     drags = [drag for drags in rounds for drag in drags]
     longest = max(math.dist(_xy(drag.handle), _xy(drag.target)) for drag in drags)
     room_px = max(ROOM_MIN_PX, ROOM_PER_DRAG * longest, ROOM_PER_SIDE * min(width, height))
-    mask_HW = np.zeros((height, width), dtype=np.bool_)
+    canvas = Image.new("1", (width, height))
+    draw = ImageDraw.Draw(canvas)
     for drag in drags:
-        _add_capsule(mask_HW, drag, room_px)
-    return mask_HW
+        _draw_capsule(draw, _xy(drag.handle), _xy(drag.target), room_px)
+    return np.asarray(canvas, dtype=np.bool_)
 
 
-def _add_capsule(mask_HW: NDArray[np.bool_], drag: Drag, room_px: float) -> None:
-    """Every pixel within `room_px` of the line from handle to target."""
-    height, width = mask_HW.shape
-    (x0, y0), (x1, y1) = _xy(drag.handle), _xy(drag.target)
-    left, right = max(0, int(min(x0, x1) - room_px)), min(width, int(max(x0, x1) + room_px) + 2)
-    top, bottom = max(0, int(min(y0, y1) - room_px)), min(height, int(max(y0, y1) + room_px) + 2)
-    x, y = np.arange(left, right)[None, :] - x0, np.arange(top, bottom)[:, None] - y0
-    along_x, along_y = x1 - x0, y1 - y0
-    length2 = along_x**2 + along_y**2
-    share = np.clip((x * along_x + y * along_y) / length2, 0, 1) if length2 else 0.0
-    distance2 = (x - share * along_x) ** 2 + (y - share * along_y) ** 2
-    mask_HW[top:bottom, left:right] |= distance2 <= room_px**2
+def _draw_capsule(
+    draw: ImageDraw.ImageDraw, start: tuple[float, float], end: tuple[float, float], room_px: float
+) -> None:
+    """Every pixel within `room_px` of the line from start to end."""
+    for x, y in (start, end):
+        draw.ellipse((x - room_px, y - room_px, x + room_px, y + room_px), fill=1)
+    length = math.dist(start, end)
+    if length:
+        side_x, side_y = (start[1] - end[1]) / length, (end[0] - start[0]) / length
+        corners = [
+            (x + sign * room_px * side_x, y + sign * room_px * side_y)
+            for (x, y), sign in ((start, 1), (end, 1), (end, -1), (start, -1))
+        ]
+        draw.polygon(corners, fill=1)
 
 
 def check_in_mask(mask_HW: NDArray[np.bool_], drags: list[Located]) -> list[Violation]:

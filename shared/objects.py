@@ -22,7 +22,9 @@ from shared.errors import NotFound, StorageUnavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_KEY = re.compile(r"(images|staging|results)(/[A-Za-z0-9_.-]+)+")
+_KEY = re.compile(r"(images|staging|results)(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+")
+MASK_NAME = "mask.png"  #: of the mask that was made for a job without one
+PUT_TRIES = 100
 
 
 class ObjectStore(Protocol):
@@ -59,6 +61,11 @@ def result_key(account_id: str, job_id: str, attempt: int, name: str) -> str:
     return f"results/{account_id}/{job_id}/{attempt}/{name}"
 
 
+def candidate_name(index: int, form: str) -> str:
+    """What one of an attempt's pictures is called."""
+    return f"{index}.{form}"
+
+
 class FolderStore:
     """Objects as files in a folder; for one machine."""
 
@@ -69,18 +76,18 @@ class FolderStore:
         """Write beside the place, make it durable, then move it there."""
         with _storage_errors(f"{key} could not be stored"):
             path = self._path(key)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(prefix=".put-", dir=path.parent)
+            descriptor, temporary = _open_beside(path)
             try:
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
-                Path(temporary).replace(path)
+                with _opened(path.parent) as folder:
+                    Path(temporary).replace(path)
+                    os.fsync(folder)
             except BaseException:
                 Path(temporary).unlink(missing_ok=True)
                 raise
-            _sync_folder(path.parent)
 
     def get(self, key: str) -> bytes:
         """Read the file."""
@@ -109,7 +116,7 @@ class FolderStore:
                 pass
 
     def _path(self, key: str) -> Path:
-        if not _KEY.fullmatch(key) or ".." in key:
+        if not _KEY.fullmatch(key):
             raise NotFound(f"There is no object {key!r}.")
         return self._folder / key
 
@@ -122,10 +129,20 @@ def _is_removed(folder: Path) -> bool:
     return True
 
 
-def _sync_folder(folder: Path) -> None:
+def _open_beside(path: Path) -> tuple[int, str]:
+    """A fresh file in the folder of `path`, which a `delete` may just be taking away."""
+    for _ in range(PUT_TRIES):
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return tempfile.mkstemp(prefix=".put-", dir=path.parent)
+    raise StorageUnavailable(f"The folder {path.parent.name} does not stay.")
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -134,7 +151,7 @@ def _sync_folder(folder: Path) -> None:
 def _storage_errors(message: str) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise NotFound(f"{message}: it is not there.") from None
     except OSError as error:
         raise StorageUnavailable(f"{message}: {error.strerror}.") from error

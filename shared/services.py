@@ -43,7 +43,7 @@ def build_services(settings: Settings) -> Services:
         database=database,
         accounts=AccountStore(database),
         images=ImageStore(database, retention_days=settings.image_retention_days),
-        jobs=JobStore(database),
+        jobs=JobStore(database, result_retention_days=settings.result_retention_days),
         leases=LeaseStore(
             database,
             lease_s=settings.lease_s,

@@ -32,7 +32,7 @@ class Settings(BaseSettings):
 
     # Where things are
     home: Path = Path(".towline")
-    database_url: str = ""
+    database_url: SecretStr = SecretStr("")
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65535)
@@ -47,19 +47,19 @@ class Settings(BaseSettings):
     provenance: Literal["on", "off"] = "on"
 
     # The life of a job
-    lease_s: float = Field(30.0, gt=0)
-    heartbeat_s: float = Field(5.0, gt=0)
-    sweep_s: float = Field(3.0, gt=0)
+    lease_s: float = Field(30.0, gt=0, allow_inf_nan=False)
+    heartbeat_s: float = Field(5.0, gt=0, allow_inf_nan=False)
+    sweep_s: float = Field(3.0, gt=0, allow_inf_nan=False)
     max_losses: int = Field(3, ge=1)
     wakeup_window: int = Field(32, ge=1)
-    image_retention_days: float = Field(30.0, gt=0)
-    result_retention_days: float = Field(30.0, gt=0)
+    image_retention_days: float = Field(30.0, gt=0, allow_inf_nan=False)
+    result_retention_days: float = Field(30.0, gt=0, allow_inf_nan=False)
     url_ttl_s: int = Field(3600, ge=1)
     upload_ttl_s: int = Field(900, ge=1)
 
     # Processes
     worker_threads: int = Field(2, ge=1)
-    drain_s: float = Field(5.0, ge=0)
+    drain_s: float = Field(5.0, ge=0, allow_inf_nan=False)
     api_processes: int = Field(1, ge=1)
     api_threads: int = Field(200, ge=2)
     max_waits: int = Field(150, ge=0)
@@ -77,11 +77,14 @@ class Settings(BaseSettings):
     def _check(self) -> Self:
         unknown = [name for name in self.engines if name not in ENGINES]
         if unknown or not self.engines:
-            raise ValueError(f"engines: {unknown} unknown; there are {', '.join(ENGINES)}")
+            said = f"no engine {', '.join(unknown)}" if unknown else "at least one is needed"
+            raise ValueError(f"TOWLINE_ENGINES: {said}; there are {', '.join(ENGINES)}")
         if self.heartbeat_s * 2 > self.lease_s:
-            raise ValueError("heartbeat_s: must be at most half of lease_s")
+            raise ValueError("TOWLINE_HEARTBEAT_S: must be at most half of TOWLINE_LEASE_S")
         if self.max_waits >= self.api_threads:
-            raise ValueError("max_waits: must be below api_threads, or waits starve the rest")
+            raise ValueError(
+                "TOWLINE_MAX_WAITS: must be below TOWLINE_API_THREADS, or waits starve the rest"
+            )
         return self
 
     @property
@@ -92,7 +95,7 @@ class Settings(BaseSettings):
     @cached_property
     def database(self) -> str:
         """The database's URL; without one, a SQLite file in `home`."""
-        return self.database_url or f"sqlite:///{self.home.absolute() / 'towline.db'}"
+        return self.database_url.get_secret_value() or f"sqlite:///{self.home.absolute() / 'towline.db'}"
 
     @cached_property
     def objects_folder(self) -> Path:
@@ -111,7 +114,7 @@ def read_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        problems += [f"{_variable(e['loc'])}{e['msg']}" for e in error.errors()]
+        problems += [_variable(e["loc"]) + _said(e["msg"]) for e in error.errors()]
         raise SettingsError("\n".join(problems)) from None
     if problems:
         raise SettingsError("\n".join(problems))
@@ -119,10 +122,16 @@ def read_settings() -> Settings:
 
 
 def _is_unknown(name: str) -> bool:
-    return (
-        name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() not in Settings.model_fields
+    upper = name.upper()  # the names of settings are read in small letters as well
+    return upper.startswith(PREFIX) and upper.removeprefix(PREFIX).lower() not in (
+        Settings.model_fields
     )
 
 
 def _variable(loc: tuple[int | str, ...]) -> str:
     return f"{PREFIX}{str(loc[0]).upper()}: " if loc else ""
+
+
+def _said(message: str) -> str:
+    """What we said ourselves, without pydantic's words before it."""
+    return message.removeprefix("Value error, ")

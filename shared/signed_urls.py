@@ -38,11 +38,11 @@ class UrlSigner:
         """Whether this was signed here, for just this, and is still good."""
         wanted = self._signature(method, key, expires, size_bytes)
         return (
-            hmac.compare_digest(wanted.encode(), signature.encode("utf-8", "replace"))
+            hmac.compare_digest(wanted.encode(), signature.encode("utf-8", "surrogatepass"))
             and time.time() < expires
         )
 
     def _signature(self, method: str, key: str, expires: int, size_bytes: int | None) -> str:
         size = "" if size_bytes is None else str(size_bytes)
         text = "\n".join((method, key, str(expires), size))
-        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()

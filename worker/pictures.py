@@ -13,7 +13,7 @@ from shared.engines import ENGINES
 from shared.errors import NotFound, StorageUnavailable
 from shared.imaging import decode, decode_mask, encode, encode_mask
 from shared.masks import around_drags, from_polygon, from_rect
-from shared.objects import result_key
+from shared.objects import MASK_NAME, candidate_name, result_key
 from shared.provenance import xmp_packet
 from worker.engines.base import Candidate, Edit, Outcome
 
@@ -80,7 +80,7 @@ def store_result(job: Job, edit: Edit, outcome: Outcome, services: Services) -> 
     ]
     mask_key = None
     if job.spec.mask is None:
-        mask_key = result_key(job.account_id, job.id, job.attempt, "mask.png")
+        mask_key = result_key(job.account_id, job.id, job.attempt, MASK_NAME)
         services.objects.put(mask_key, encode_mask(edit.mask_HW))
     return {
         "candidates": candidates,
@@ -96,7 +96,7 @@ def _store_candidate(
 ) -> dict[str, Any]:
     form = job.spec.options["format"]
     data = encode(candidate.picture_HWC, form, _provenance(job, services))
-    key = result_key(job.account_id, job.id, job.attempt, f"{index}.{form}")
+    key = result_key(job.account_id, job.id, job.attempt, candidate_name(index, form))
     services.objects.put(key, data)
     height, width = candidate.picture_HWC.shape[:2]
     return {

@@ -37,16 +37,21 @@ def run_next_job(engine: str, at: Workplace) -> bool:
 
     False when there was none: the wake-up was one too many.
     """
-    job = at.services.leases.claim_next(engine, at.worker_id)
-    if job is None:
-        return False
+    with at.solo.claimed(lambda: at.services.leases.claim_next(engine, at.worker_id)) as job:
+        if job is not None:
+            run(job, at)
+    return job is not None
 
+
+def run(job: Job, at: Workplace) -> None:
+    """Bring a job that was claimed to a final state, or put it back in the queue."""
     with (
         structlog.contextvars.bound_contextvars(job=job.id, attempt=job.attempt),
         at.heart.keep(job) as lease,
     ):
-        log.info("job_claimed", engine=engine)
+        log.info("job_claimed", engine=job.spec.engine)
         try:
+            at.solo.wait_for_room(job, lease.check)
             result = make_result(job, lease, at)
         except Stopped as stop:
             settle(job, stop, at.services)
@@ -58,22 +63,20 @@ def run_next_job(engine: str, at: Workplace) -> bool:
             at.services.leases.fail(job, EngineFailed.from_unforeseen(error))
         else:
             succeed(job, result, at.services)
-    return True
 
 
 def make_result(job: Job, lease: Lease, at: Workplace) -> dict[str, Any]:
     """Fetch, run, store: the job's result, whose pictures are in object storage."""
     clock = Clock()
     engine = at.engines[job.spec.engine]
-    with at.solo.alone() if job.losses else at.solo.beside_others():
-        edit = load_edit(job, at.services)
-        clock.lap("fetch_ms")
-        lease.check()
-        outcome = engine.run(edit, lease)
-        clock.lap("run_ms")
-        lease.check()
-        result = store_result(job, edit, outcome, at.services)
-        clock.lap("store_ms")
+    edit = load_edit(job, at.services)
+    clock.lap("fetch_ms")
+    lease.check()
+    outcome = engine.run(edit, lease)
+    clock.lap("run_ms")
+    lease.check()
+    result = store_result(job, edit, outcome, at.services)
+    clock.lap("store_ms")
     return {**result, "model_digest": engine.model_digest, "timings": clock.laps}
 
 

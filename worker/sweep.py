@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from shared.errors import TowlineError
+from shared.objects import staging_key
 
 if TYPE_CHECKING:
     from shared.jobs.job import Job
@@ -26,6 +27,8 @@ def sweep(services: Services) -> None:
             step(services)
         except TowlineError as error:
             log.warning("sweep_step_failed", step=step.__name__, error=error.message)
+        except Exception:  # one row that nobody can read must not stop the rest
+            log.exception("sweep_step_failed", step=step.__name__)
 
 
 def take_back_expired_leases(services: Services) -> None:
@@ -50,7 +53,7 @@ def top_up_wakeups(services: Services) -> None:
 
 
 def forget_old_jobs(services: Services) -> None:
-    """Results past their retention: the pictures first, so that no row promises what is gone."""
+    """Results past their retention: the pictures first, so that none is left without a row."""
     for job in services.upkeep.past_retention():
         for key in job.object_keys:
             services.objects.delete(key)
@@ -60,8 +63,7 @@ def forget_old_jobs(services: Services) -> None:
 def forget_old_images(services: Services) -> None:
     """Images past their time that no active job needs: the row first, so that no job can start."""
     for image in services.images.forget_expired():
-        if image.object_key is not None:
-            services.objects.delete(image.object_key)
+        services.objects.delete(image.object_key or staging_key(image.account_id, image.id))
 
 
 def forget_dead_workers(services: Services) -> None:

@@ -55,8 +55,12 @@ class Drain:
         self._stop_at: float | None = None
 
     def begin(self, grace_s: float) -> None:
-        """Take nothing more; jobs that still run after `grace_s` are given back."""
-        self._stop_at = time.monotonic() + grace_s
+        """Take nothing more; jobs that still run after `grace_s` are given back.
+
+        Being told again does not put it off.
+        """
+        if self._stop_at is None:
+            self._stop_at = time.monotonic() + grace_s
 
     @property
     def has_begun(self) -> bool:
@@ -124,8 +128,8 @@ class Heart:
         self._lease_s = lease_s
         self._heartbeat_s = heartbeat_s
         self._lock = threading.Lock()
-        self._running: dict[str, Lease] = {}
-        self._written: dict[str, tuple[float, int]] = {}
+        # By lease, not by job: this process may have claimed the same job again meanwhile.
+        self._running: dict[Lease, tuple[float, int]] = {}  # when progress was written, and which
         self._thread: threading.Thread | None = None
 
     @contextmanager
@@ -133,8 +137,7 @@ class Heart:
         """Keep the job's lease for as long as the block runs."""
         lease = Lease(job, self._drain, self._lease_s)
         with self._lock:
-            self._running[job.id] = lease
-            self._written[job.id] = (time.monotonic(), 0)
+            self._running[lease] = (time.monotonic(), 0)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._beat, name="heart", daemon=True)
                 self._thread.start()
@@ -142,23 +145,26 @@ class Heart:
             yield lease
         finally:
             with self._lock:
-                self._running.pop(job.id, None)
-                self._written.pop(job.id, None)
+                del self._running[lease]
 
     def _beat(self) -> None:
         while True:
             time.sleep(min(TICK_S, self._heartbeat_s))
             for lease in self._due():
-                self._renew(lease)
+                try:
+                    self._renew(lease)
+                except (
+                    Exception
+                ):  # the heart must not stop: every lease of this process hangs on it
+                    log.exception("heartbeat_failed", job=lease.job.id)
 
     def _due(self) -> list[Lease]:
         now = time.monotonic()
         with self._lock:
             return [
                 lease
-                for job_id, lease in self._running.items()
-                if now - self._written[job_id][0] >= self._heartbeat_s
-                or lease.done != self._written[job_id][1]
+                for lease, (written_at, done) in self._running.items()
+                if now - written_at >= self._heartbeat_s or lease.done != done
             ]
 
     def _renew(self, lease: Lease) -> None:
@@ -168,11 +174,12 @@ class Heart:
         except TowlineError as error:  # the next tick tries again, for as long as the lease lasts
             log.warning("heartbeat_failed", job=lease.job.id, error=error.message)
             return
-        lease.renewed(asked_at)
         if pulse.is_lost:
             lease.stop(LeaseLost(f"another attempt has {lease.job.id}"))
-        elif pulse.is_cancel_requested:
+        else:
+            lease.renewed(asked_at)
+        if pulse.is_cancel_requested:
             lease.stop(CancelAsked("its owner asked"))
         with self._lock:
-            if lease.job.id in self._written:
-                self._written[lease.job.id] = (asked_at, done)
+            if lease in self._running:
+                self._running[lease] = (asked_at, done)

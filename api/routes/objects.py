@@ -42,8 +42,16 @@ def put_object(key: str) -> Any:
         raise LengthRequired("Send a Content-Length.")
     if request.content_length != size_bytes:
         raise RequestEntityTooLarge(f"{size_bytes} bytes were announced for this URL.")
-    services().objects.put(key, request.get_data(cache=False))
+    data = request.get_data(cache=False)
+    if _is_awaited(key):
+        services().objects.put(key, data)
     return Response(status=200)
+
+
+def _is_awaited(key: str) -> bool:
+    """Whether these bytes are still to come: what is complete needs no second copy."""
+    _, account_id, image_id = key.split("/")
+    return services().images.get(account_id, image_id).object_key is None
 
 
 def _check_signature(method: str, key: str, size_bytes: int | None) -> None:

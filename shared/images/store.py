@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, exists, insert, or_, select, update
+from sqlalchemy import delete, exists, or_, select, update
 
-from shared.db import now_ms
+from shared.db import insert_unless_there, now_ms
 from shared.errors import ImageInUse, NotFound
 from shared.ids import new_id
 from shared.images.tables import images
@@ -65,14 +65,15 @@ class ImageStore:
         self, account_id: str, *, sha256: str, content_type: str, size_bytes: int
     ) -> tuple[Image, bool]:
         """The row for bytes that will come; True when it was made now."""
+        values = {"sha256": sha256, "content_type": content_type, "size_bytes": size_bytes}
         with self._database.writing() as connection:
-            image = self._renew(connection, account_id, sha256)
-            if image is not None:
-                return image, False
-            return self._insert(
-                connection, account_id, new_id("img"), sha256=sha256,
-                content_type=content_type, size_bytes=size_bytes,
-            ), True  # fmt: skip
+            image, is_new = self._insert_or_renew(connection, account_id, new_id("img"), **values)
+            if is_new or image.object_key is not None:
+                return image, is_new
+            row = connection.execute(  # what was announced last is what will come
+                update(images).where(images.c.id == image.id).values(**values).returning(*images.c)
+            ).one()
+            return _image(row), False
 
     def add(
         self, account_id: str, image_id: str, object_key: str, facts: Facts
@@ -90,13 +91,11 @@ class ImageStore:
             "has_alpha": facts.has_alpha,
         }
         with self._database.writing() as connection:
-            image = self._renew(connection, account_id, facts.sha256)
-            if image is None:
-                return self._insert(
-                    connection, account_id, image_id, sha256=facts.sha256, **found
-                ), True
-            if image.object_key is not None:
-                return image, False
+            image, is_new = self._insert_or_renew(
+                connection, account_id, image_id, sha256=facts.sha256, **found
+            )
+            if is_new or image.object_key is not None:
+                return image, is_new
             row = connection.execute(
                 update(images).where(images.c.id == image.id).values(**found).returning(*images.c)
             ).one()
@@ -123,14 +122,13 @@ class ImageStore:
 
     def forget_expired(self) -> list[Image]:
         """Delete the rows of images past their time that no active job needs."""
+        due = (images.c.expires_at < now_ms(), ~_is_needed(images.c.id))
         with self._database.writing() as connection:
-            ids = connection.scalars(
-                select(images.c.id)
-                .where(images.c.expires_at < now_ms(), ~_is_needed(images.c.id))
-                .limit(SLICE)
-            ).all()
+            query = select(images.c.id).where(*due).limit(SLICE)
+            ids = connection.scalars(query.with_for_update(skip_locked=True)).all()
+            # Again, now that they are held: a job may have been promised one meanwhile.
             rows = connection.execute(
-                delete(images).where(images.c.id.in_(ids)).returning(*images.c)
+                delete(images).where(images.c.id.in_(ids), *due).returning(*images.c)
             ).all()
         return [_image(row) for row in rows]
 
@@ -143,21 +141,28 @@ class ImageStore:
         ).first()
         return None if row is None else _image(row)
 
-    def _insert(
+    def _insert_or_renew(
         self, connection: Connection, account_id: str, image_id: str, **values: Any
-    ) -> Image:
-        row = connection.execute(
-            insert(images)
-            .values(
-                id=image_id,
-                account_id=account_id,
-                created_at=now_ms(),
-                expires_at=now_ms() + self._retention_ms,
-                **values,
-            )
-            .returning(*images.c)
-        ).one()
-        return _image(row)
+    ) -> tuple[Image, bool]:
+        """A new row, or the one that the account has for this content; True if it is new."""
+        while True:  # on PostgreSQL a row that was in the way may be gone again
+            row = connection.execute(
+                insert_unless_there(connection, images)
+                .values(
+                    id=image_id,
+                    account_id=account_id,
+                    created_at=now_ms(),
+                    expires_at=now_ms() + self._retention_ms,
+                    **values,
+                )
+                .on_conflict_do_nothing(index_elements=["account_id", "sha256"])
+                .returning(*images.c)
+            ).first()
+            if row is not None:
+                return _image(row), True
+            image = self._renew(connection, account_id, values["sha256"])
+            if image is not None:
+                return image, False
 
 
 def _is_needed(image_id: Any) -> ColumnElement[bool]:

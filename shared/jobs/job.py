@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.edits import JobSpec
 from shared.jobs.state import JobState
+from shared.objects import MASK_NAME, candidate_name, result_key
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -44,11 +45,18 @@ class Job:
 
     @property
     def object_keys(self) -> list[str]:
-        """The objects that this job's result points to."""
-        if self.result is None:
-            return []
-        keys = [candidate["key"] for candidate in self.result["candidates"]]
-        return keys + ([self.result["mask_key"]] if self.result["mask_key"] else [])
+        """Every object that an attempt of this job may have stored.
+
+        Not only those of its result: an attempt that died, or lost its lease, between two
+        pictures left some behind.
+        """
+        options = self.spec.options
+        names = [candidate_name(n, options["format"]) for n in range(options["candidates"])]
+        return [
+            result_key(self.account_id, self.id, attempt, name)
+            for attempt in range(1, self.attempt + 1)
+            for name in (*names, MASK_NAME)
+        ]
 
 
 def job_from_row(row: Row[Any]) -> Job:

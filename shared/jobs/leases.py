@@ -118,29 +118,41 @@ class LeaseStore:
 
     def give_back(self, job: Job) -> bool:
         """Put a job back that this worker cannot finish; no loss, and due at once."""
-        with self._database.writing() as connection:
-            return bool(move_jobs(connection, Move.REQUEUE, _held_by(job), **RELEASED))
+        return self._put_back(job, **RELEASED)
 
     def fail_or_requeue(self, job: Job, error: TowlineError) -> bool:
         """Try again later if that may help and there is time left; fail otherwise."""
         delay_s = retry_delay_s(job.retries) if error.retryable else None
         if delay_s is None:
             return self.fail(job, error)
-        with self._database.writing() as connection:
-            requeued = move_jobs(
-                connection,
-                Move.REQUEUE,
-                _held_by(job),
-                retries=jobs.c.retries + 1,
-                **{**RELEASED, "run_after": now_ms() + 1000 * delay_s},
-            )
-        return bool(requeued)
+        run_after = now_ms() + 1000 * delay_s
+        return self._put_back(
+            job,
+            jobs.c.deadline_at > run_after,
+            retries=jobs.c.retries + 1,
+            **{**RELEASED, "run_after": run_after},
+        ) or self.fail(job, error)
 
-    def _finish(self, connection: Connection, job: Job, move: Move, **values: Any) -> bool:
+    def _put_back(self, job: Job, *where: ColumnElement[bool], **values: Any) -> bool:
+        """Requeue; or cancel, if its owner asked for that since the last heartbeat."""
+        with self._database.writing() as connection:
+            return self._finish(
+                connection, job, Move.CANCEL, jobs.c.cancel_requested_at.is_not(None)
+            ) or bool(move_jobs(connection, Move.REQUEUE, _held_by(job), *where, **values))
+
+    def _finish(
+        self,
+        connection: Connection,
+        job: Job,
+        move: Move,
+        *where: ColumnElement[bool],
+        **values: Any,
+    ) -> bool:
         finished = move_jobs(
             connection,
             move,
             _held_by(job),
+            *where,
             finished_at=now_ms(),
             retain_until=now_ms() + self._retention_ms,
             lease_until=None,

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from shared.db import now_ms
-from shared.errors import ImageNotUploaded, JobNotFinal, NotFound
+from shared.db import insert_unless_there, json_text, now_ms
+from shared.errors import InvalidRequest, JobNotFinal, NotFound, Violation
 from shared.ids import new_id
 from shared.images.tables import images
 from shared.jobs.job import Job, job_from_row
@@ -30,8 +29,9 @@ if TYPE_CHECKING:
 class JobStore:
     """What owners may do with jobs."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, result_retention_days: float) -> None:
         self._database = database
+        self._retention_ms = int(result_retention_days * 86_400_000)
 
     def submit(
         self,
@@ -43,7 +43,7 @@ class JobStore:
         """Promise a job: one row, `queued`, and its event.
 
         The images are looked at again inside the transaction, so that none can be
-        deleted between the check and the promise; `NotFound` or `ImageNotUploaded`.
+        deleted between the check and the promise; `InvalidRequest` if one was.
         """
         with self._database.writing() as connection:
             _hold_images(connection, account_id, spec)
@@ -79,7 +79,7 @@ class JobStore:
         if status is not None:
             query = query.where(jobs.c.status == status.value)
         for key, value in (metadata or {}).items():
-            query = query.where(jobs.c.metadata[key].as_string() == value)
+            query = query.where(json_text(jobs.c.metadata, key) == value)
         with self._database.reading() as connection:
             rows = connection.execute(query.order_by(jobs.c.id.desc()).limit(limit)).all()
         return [job_from_row(row) for row in rows]
@@ -95,6 +95,7 @@ class JobStore:
                 jobs.c.status == JobState.QUEUED.value,
                 cancel_requested_at=now_ms(),
                 finished_at=now_ms(),
+                retain_until=now_ms() + self._retention_ms,
             ):
                 connection.execute(
                     update(jobs)
@@ -171,16 +172,20 @@ class JobStore:
 
 def _hold_images(connection: Connection, account_id: str, spec: JobSpec) -> None:
     """Make sure that the job's images are there, and stay until the job is written."""
-    for image_id in filter(None, (spec.image, spec.mask_image)):
+    for pointer, image_id in (("/image", spec.image), ("/mask", spec.mask_image)):
+        if image_id is None:
+            continue
         row = connection.execute(
             select(images.c.object_key)
             .where(images.c.id == image_id, images.c.account_id == account_id)
             .with_for_update(read=True)
         ).first()
         if row is None:
-            raise NotFound(f"There is no image {image_id}.")
+            detail = f"there is no image {image_id}"
+            raise InvalidRequest([Violation(pointer, "image_not_found", detail)])
         if row.object_key is None:
-            raise ImageNotUploaded(f"The bytes of {image_id} never came.")
+            detail = f"the bytes of {image_id} were not completed"
+            raise InvalidRequest([Violation(pointer, "image_not_uploaded", detail)])
 
 
 def _new_row(
@@ -209,9 +214,8 @@ def _new_row(
 
 def _enter_turns(connection: Connection, engine: str, account_id: str) -> None:
     """Let the account take part in the engine's turns; a newcomer goes first."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     connection.execute(
-        dialect.insert(turns)
+        insert_unless_there(connection, turns)
         .values(engine=engine, account_id=account_id, served_at=0)
         .on_conflict_do_nothing()
     )

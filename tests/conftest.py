@@ -1,0 +1,109 @@
+"""What tests share: a migrated database, the services on it, a real broker."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+
+from shared.db import Database
+from shared.migrations import migrate
+from shared.services import Services, build_services
+from shared.settings import Settings
+from tests.broker import Valkey, free_port
+from tests.factories import Factory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# The machine may be slow or shared: a slow example is no failure.
+hypothesis_settings.register_profile("towline", deadline=None, print_blob=True)
+hypothesis_settings.load_profile("towline")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_whoever_runs_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.upper().startswith("TOWLINE_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the newest schema and nothing in it: to be copied, not written to."""
+    path = tmp_path_factory.mktemp("schema") / "towline.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(params=["sqlite"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path, migrated_sqlite: Path) -> str:
+    """An empty database of the newest schema, of each kind that Towline runs on.
+
+    Another kind joins as one more parameter, made here.
+    """
+    assert request.param == "sqlite"
+    path = shutil.copy(migrated_sqlite, tmp_path / "towline.db")
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def database(services: Services) -> Database:
+    """The database of `services`."""
+    return services.database
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    """No broker answers; a lease holds for longer than any test runs."""
+    return Settings(
+        home=tmp_path / "home",
+        database_url=database_url,
+        redis_url=f"redis://127.0.0.1:{free_port()}/0",
+        lease_s=600,
+        secret_key="only for tests",
+    )
+
+
+@pytest.fixture
+def build(settings: Settings) -> Iterator[Callable[..., Services]]:
+    """Services with settings of one's own; those not named are the test's."""
+    built: list[Services] = []
+
+    def build(**changes: object) -> Services:
+        built.append(build_services(Settings(**(settings.model_dump() | changes))))
+        return built[-1]
+
+    yield build
+    for services in built:
+        services.database.close()
+
+
+@pytest.fixture
+def services(build: Callable[..., Services]) -> Services:
+    """Everything that `build_services` gives, on an empty database."""
+    return build()
+
+
+@pytest.fixture
+def make(services: Services) -> Factory:
+    """Puts accounts, images and jobs into `services`."""
+    return Factory(services)
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """The broker's process; tests take `broker`."""
+    server = Valkey(tmp_path_factory.mktemp("valkey"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def broker(valkey: Valkey) -> Valkey:
+    """A real Valkey that runs and is empty; a test may kill it."""
+    valkey.ensure()
+    return valkey

@@ -1,0 +1,197 @@
+"""Wake-ups on a real Valkey: a bounded window, JSON alone, and no waiting for one that is away."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from shared import queue
+from shared.queue import Wakeups
+from shared.services import Services
+from tests.broker import Valkey, free_port
+from tests.factories import Factory
+from worker.sweep import top_up_wakeups
+
+WINDOW = 5
+SOON_S = 0.3  #: of the 0.25 that a send may take
+SLACK_S = 1.0  #: for a machine that others use too; an endless wait is what is looked for
+
+
+@pytest.fixture
+def wakeups(broker: Valkey) -> Wakeups:
+    return Wakeups(broker.url, window=WINDOW)
+
+
+def test_one_message_waits_for_each_send_until_the_window_is_full(
+    wakeups: Wakeups, broker: Valkey
+) -> None:
+    for n in range(1, 9):
+        wakeups.send("warp")
+        assert wakeups.waiting("warp") == len(broker.messages("warp")) == min(n, WINDOW)
+    assert wakeups.waiting("another") == 0
+
+
+@pytest.mark.parametrize(
+    ("there", "due", "then"),
+    [(0, 0, 0), (0, 3, 3), (0, 50, WINDOW), (2, 3, 3), (3, 2, 3), (WINDOW, 50, WINDOW)],
+)
+def test_just_the_missing_messages_are_sent_when_they_are_topped_up(
+    wakeups: Wakeups, there: int, due: int, then: int
+) -> None:
+    for _ in range(there):
+        wakeups.send("warp")
+    wakeups.top_up("warp", due)
+    assert wakeups.waiting("warp") == then
+
+
+def test_a_message_is_json_and_names_the_engine_alone(wakeups: Wakeups, broker: Valkey) -> None:
+    wakeups.send("warp")
+    envelope = json.loads(broker.messages("warp")[0])
+    assert envelope["content-type"] == "application/json"
+    assert envelope["headers"]["task"] == "towline.run_jobs"
+    assert envelope["headers"]["argsrepr"] == "['warp']"
+
+
+def test_every_engine_that_has_due_jobs_is_topped_up_by_the_sweep(
+    build: Callable[..., Services], broker: Valkey
+) -> None:
+    services = build(redis_url=broker.url, wakeup_window=WINDOW)
+    make = Factory(services)
+    account = make.account()
+    image = make.image(account).id
+    for _ in range(8):
+        make.job(account, image=image)
+    make.job(account, image=image, engine="another")
+    for _ in range(2):
+        top_up_wakeups(services)
+        assert services.wakeups.waiting("warp") == WINDOW
+        assert services.wakeups.waiting("another") == 1
+        broker.flush()
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    begun_s = time.monotonic()
+    call()
+    return time.monotonic() - begun_s
+
+
+@pytest.fixture
+def deaf_port() -> Iterator[int]:
+    """Takes connections and never answers."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(50)
+        yield server.getsockname()[1]
+
+
+def test_a_send_takes_no_time_and_raises_nothing_when_the_broker_is_down() -> None:
+    wakeups = Wakeups(f"redis://127.0.0.1:{free_port()}/0", window=WINDOW)
+    assert _seconds(lambda: wakeups.send("warp")) < SOON_S + SLACK_S
+    assert _seconds(lambda: wakeups.top_up("warp", 5)) < 0.1
+
+
+def test_a_send_gives_up_soon_and_the_next_at_once_when_the_broker_does_not_answer(
+    deaf_port: int,
+) -> None:
+    wakeups = Wakeups(f"redis://127.0.0.1:{deaf_port}/0", window=WINDOW)
+    assert _seconds(lambda: wakeups.send("warp")) < SOON_S + SLACK_S
+    assert _seconds(lambda: [wakeups.send("warp") for _ in range(100)]) < 0.2
+
+
+class Flaky:
+    """Passes the first connections on to a broker, then goes deaf or closes the door."""
+
+    def __init__(self, port: int, good: int, *, deaf: bool) -> None:
+        self._target, self._good, self._deaf = port, good, deaf
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        self._kept: list[socket.socket] = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._server.accept()
+            except OSError:
+                return
+            self._kept.append(client)
+            if self._good <= 0:
+                if not self._deaf:
+                    client.close()
+                continue
+            self._good -= 1
+            broker = socket.create_connection(("127.0.0.1", self._target))
+            for source, sink in ((client, broker), (broker, client)):
+                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        for connection in (self._server, *self._kept):
+            connection.close()
+
+
+@pytest.mark.parametrize("deaf", [True, False], ids=["deaf", "closed"])
+def test_a_send_gives_up_soon_when_the_broker_goes_between_the_look_and_the_send(
+    broker: Valkey, deaf: bool
+) -> None:
+    """The look at the queue has one connection, Celery's send another: that one fails."""
+    flaky = Flaky(broker.port, good=1, deaf=deaf)
+    wakeups = Wakeups(f"redis://127.0.0.1:{flaky.port}/0", window=WINDOW)
+    sender = threading.Thread(target=wakeups.send, args=("warp",), daemon=True)
+    sender.start()
+    sender.join(2 * SOON_S + SLACK_S)
+    is_stuck = sender.is_alive()
+    flaky.close()
+    assert not is_stuck
+    assert broker.messages("warp") == []
+
+
+def test_messages_are_sent_again_when_the_broker_is_back(
+    wakeups: Wakeups, broker: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "BREAK_S", 0.05)
+    wakeups.send("warp")
+    assert wakeups.waiting("warp") == 1
+    broker.kill()
+    for _ in range(3):
+        assert _seconds(lambda: wakeups.send("warp")) < SOON_S + SLACK_S
+        time.sleep(0.06)
+    broker.start()
+    limit_s = time.monotonic() + 10
+    while not broker.messages("warp"):
+        assert time.monotonic() < limit_s
+        wakeups.send("warp")
+        time.sleep(0.02)
+    assert len(broker.messages("warp")) == 1
+
+
+def test_the_window_is_not_passed_by_more_than_the_senders_when_many_send_at_once(
+    wakeups: Wakeups,
+) -> None:
+    threads = [threading.Thread(target=wakeups.send, args=("warp",)) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert 1 <= wakeups.waiting("warp") <= WINDOW + len(threads)
+
+
+def test_a_ping_says_whether_the_broker_answers(wakeups: Wakeups, broker: Valkey) -> None:
+    import redis
+
+    wakeups.ping()
+    broker.kill()
+    with pytest.raises(redis.RedisError):
+        wakeups.ping()

@@ -1,0 +1,110 @@
+"""The environment: unknown and wrong variables stop the start, and are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shared.settings import Settings, SettingsError, read_settings
+
+
+def _said(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        read_settings()
+    return str(caught.value)
+
+
+def test_the_start_succeeds_when_nothing_is_set() -> None:
+    settings = read_settings()
+    assert settings.engines == ("warp",)
+    assert settings.default_engine == "warp"
+    assert settings.database == f"sqlite:///{Path('.towline').absolute()}/towline.db"
+    assert settings.base_url == "http://127.0.0.1:8000"
+
+
+def test_the_start_is_stopped_when_a_variable_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _said(monkeypatch, TOWLINE_PROT="8001") == "TOWLINE_PROT: no such setting"
+
+
+def test_the_start_is_stopped_when_an_unknown_variable_is_in_small_letters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert "towline_prot" in _said(monkeypatch, towline_prot="8001")
+
+
+def test_every_wrong_variable_is_named_when_several_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = _said(
+        monkeypatch,
+        TOWLINE_PROT="8001",
+        TOWLINE_PORT="eighty",
+        TOWLINE_LEASE_S="-1",
+        TOWLINE_LOG_LEVEL="LOUD",
+    )
+    names = [line.split(":")[0] for line in said.splitlines()]
+    assert sorted(names) == [
+        "TOWLINE_LEASE_S", "TOWLINE_LOG_LEVEL", "TOWLINE_PORT", "TOWLINE_PROT"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TOWLINE_HEARTBEAT_S", "20"),  # of a lease of 30
+        ("TOWLINE_MAX_WAITS", "200"),  # of 200 threads
+        ("TOWLINE_ENGINES", "warp,magic"),
+        ("TOWLINE_ENGINES", ","),
+        ("TOWLINE_PORT", "0"),
+        ("TOWLINE_PORT", "65536"),
+        ("TOWLINE_LEASE_S", "inf"),
+        ("TOWLINE_LEASE_S", "nan"),
+        ("TOWLINE_SWEEP_S", "inf"),
+        ("TOWLINE_DRAIN_S", "inf"),
+        ("TOWLINE_RESULT_RETENTION_DAYS", "inf"),
+        ("TOWLINE_MAX_LOSSES", "0"),
+    ],
+)
+def test_a_message_begins_with_the_variable_when_its_value_cannot_be(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    said = _said(monkeypatch, **{name: value})
+    assert said.startswith(f"{name}: "), said
+    assert "Value error" not in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_message_does_not_show_a_secret_when_another_variable_is_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    secrets = {
+        "TOWLINE_SECRET_KEY": "hush-1",
+        "TOWLINE_REDIS_URL": "redis://:hush-2@localhost",
+        "TOWLINE_DATABASE_URL": "postgresql://me:hush-3@localhost/towline",
+    }
+    assert "hush" not in _said(monkeypatch, TOWLINE_PORT="x", **secrets)
+    monkeypatch.delenv("TOWLINE_PORT")
+    assert "hush" not in repr(read_settings())
+
+
+def test_a_variable_is_as_if_not_set_when_it_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOWLINE_PORT", "")
+    assert read_settings().port == 8000
+
+
+def test_engines_are_read_from_a_list_when_it_has_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOWLINE_ENGINES", " warp , ")
+    assert read_settings().engines == ("warp",)
+
+
+def test_settings_stay_as_they_are_when_someone_tries_to_change_them() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().port = 1
+
+
+def test_the_public_url_is_used_without_its_last_slash_when_it_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TOWLINE_PUBLIC_URL", "https://towline.example/")
+    assert read_settings().base_url == "https://towline.example"
