@@ -133,6 +133,8 @@ VIOLATIONS = {
         " masked cannot move.",
         "point_at_mask_border": "The engine needs room around the point: 2 pixels for `warp`,"
         " less where the mask runs off the picture's edge, along which it slides. Widen the mask.",
+        "edge_point_moves_inward": "Where the mask runs off the picture, a point on the edge slides"
+        " along it and cannot leave it. Put handle and target both on the edge, or both off it.",
         "duplicate_handle": "Two drags of one round start at the same point.",
         "duplicate_target": "Two drags of one round end at the same point.",
         "zero_length_drags": "Every drag of a round has its handle as its target: nothing moves.",

@@ -20,6 +20,7 @@ PAGE = """<!doctype html>
   <meta charset="utf-8">
   <meta name="viewport" content="width=device-width, initial-scale=1">
   <title>Towline API</title>
+  <link rel="icon" href="data:,">
   <link rel="stylesheet" href="/docs/assets/css/swagger-ui.css">
 </head>
 <body>
@@ -40,6 +41,7 @@ ERRORS_PAGE = """<!doctype html>
   <meta charset="utf-8">
   <meta name="viewport" content="width=device-width, initial-scale=1">
   <title>Towline: errors</title>
+  <link rel="icon" href="data:,">
   <style>
     body { font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 2rem auto }
     body { padding: 0 1rem }
@@ -48,6 +50,7 @@ ERRORS_PAGE = """<!doctype html>
   </style>
 </head>
 <body>
+  <p><a href="/docs">Towline API</a></p>
   <h1>Errors</h1>
   <p>Every error is <code>application/problem+json</code> (RFC 9457). Its <code>code</code> is one
   of these, and so is the code of each entry in <code>errors</code>, and of a job's

@@ -19,7 +19,8 @@ from shared import __version__
 TITLE = "Towline"
 DESCRIPTION = """\
 A job queue for drag-based image editing: upload a picture, say what to drag where, get a
-picture back. Every error is `application/problem+json` with a stable `code`.
+picture back. Every error is `application/problem+json` with a stable `code`: see
+[all of them](/docs/errors).
 """
 SECURITY: dict[str, Any] = {
     "key": {
@@ -47,6 +48,11 @@ _DESCRIPTIONS = {
 def problems(*statuses: int) -> dict[int | str, Any]:
     """Responses of an operation that may fail in these ways, and those that all share."""
     return {status: _problem(status) for status in sorted({*statuses, *ALWAYS})}
+
+
+def operation_id(*, name: str, **_: str) -> str:
+    """What generated clients call an operation: as its function is called here."""
+    return name
 
 
 def no_content() -> dict[int | str, Any]:
@@ -94,7 +100,8 @@ def _schemas(names: set[str]) -> dict[str, Any]:
 
 
 def _mend(operation: dict[str, Any]) -> None:
-    """One operation."""
+    """One operation. A summary is plain text, unlike a description."""
+    operation["summary"] = operation["summary"].replace("`", "")
     unprocessable = operation["responses"].get("422", {})
     if "application/json" in unprocessable.get("content", {}):
         del operation["responses"]["422"]

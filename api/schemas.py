@@ -16,6 +16,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from api.strict_json import shape_violation
 from shared.edits import MAX_DRAGS, MAX_ROUNDS
@@ -109,6 +110,20 @@ class OptionsBody(_Body):
     cache: bool | None = None
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    """The default is ours, to go on with the rest of a body that has no such field."""
+    del schema["default"]
+
+
+EXAMPLE: dict[str, Any] = {
+    "image": "img_0199c2f3a4b57c8d9e0f1a2b3c4d5e6f",
+    "mask": {"rect": [100, 60, 260, 200]},
+    "drags": [{"handle": [168, 87], "target": [167, 72]}],
+    "options": {"seed": 42},
+    "metadata": {"order": "1234"},
+}
+
+
 class JobBody(_Body):
     """One edit. It remembers what is wrong with it instead of raising.
 
@@ -119,12 +134,19 @@ class JobBody(_Body):
 
     model_config = ConfigDict(
         json_schema_extra={
+            "description": "One edit: a picture, what may change in it, and what to drag where.",
+            "examples": [EXAMPLE],
             "required": ["image"],
             "oneOf": [{"required": ["drags"]}, {"required": ["rounds"]}],
         }
     )
 
-    image: str = Field("", min_length=1, description="id of an uploaded image")
+    image: str = Field(
+        "",
+        min_length=1,
+        description="id of an uploaded image",
+        json_schema_extra=_without_default,
+    )
     mask: Mask | None = Field(None, description="What may change; null: made around the drags")
     drags: Annotated[list[DragBody], Field(min_length=1, max_length=MAX_DRAGS)] | None = Field(
         None, description="One round of drags; either this or `rounds`"
@@ -256,12 +278,23 @@ class JobsQuery(PageQuery):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _only_metadata_beside(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        query = handler(value)
-        unknown = [name for name in query.model_extra or {} if not name.startswith("metadata.")]
-        if unknown:
-            raise ValueError(f"there is no query parameter {', '.join(unknown)}")
+    def _only_metadata_beside(
+        cls, value: dict[str, str], handler: ModelWrapValidatorHandler[Self]
+    ) -> Self:
+        known = {n: v for n, v in value.items() if n in cls.model_fields or n[:9] == "metadata."}
+        errors = [_unknown(name) for name in value if name not in known]
+        try:
+            query = handler(known)
+        except ValidationError as error:
+            errors += error.errors(include_url=False)  # type: ignore[arg-type]
+        if errors:
+            raise ValidationError.from_exception_data(cls.__name__, errors)
         return query
+
+
+def _unknown(name: str) -> InitErrorDetails:
+    kind = PydanticCustomError("extra_forbidden", "there is no such parameter")
+    return InitErrorDetails(type=kind, loc=(name,), input=None)
 
 
 class ImagePath(BaseModel):

@@ -40,6 +40,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": GRACE_S,
             "timeout": 120,
             "preload_app": False,
+            "limit_request_line": 8190,  # filters by metadata are long
             "control_socket_disable": True,
             "post_worker_init": _end_waits_first,
             "accesslog": None,

@@ -24,13 +24,12 @@ from shared.edits import (
     Priority,
     check_points,
     check_round,
-    is_inside,
-    points_of,
 )
 from shared.engines import ENGINES, OPTIONS, SEED_MAX, EngineSpec
 from shared.errors import NotFound, StorageUnavailable, Violation
 from shared.imaging import MAX_SIDE_PX, decode_mask
-from shared.masks import check_connected, check_in_mask, from_polygon, from_rect
+from shared.masks import around_drags, from_polygon, from_rect
+from shared.placement import check_placement
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +62,7 @@ def understand(body: JobBody, account_id: str, at: Context) -> Submission:
         found.append(Violation("/image", "missing_field", "the id of an uploaded image is needed"))
     mask_image = _mask_image(body.mask, account_id, at, found)
     if picture is not None:
-        found += _check_on_picture(body, rounds, picture, mask_image, at)
+        found += _check_on_picture(body, rounds, picture, mask_image, engine, at)
         found += _check_format(options, picture)
     return Submission(_spec(body, rounds, options, at), engine, picture, found)
 
@@ -152,48 +151,52 @@ def _mask_image(
 
 
 def _check_on_picture(
-    body: JobBody, rounds: Rounds, picture: Image, mask_image: Image | None, at: Context
+    body: JobBody,
+    rounds: Rounds,
+    picture: Image,
+    mask_image: Image | None,
+    engine: EngineSpec | None,
+    at: Context,
 ) -> list[Violation]:
-    width, height = picture.width or 0, picture.height or 0
+    """What is wrong with the points once the picture's size is known, and the mask's pixels."""
+    size = (picture.width or 0, picture.height or 0)
     drags = [located for _, drags in rounds for located in drags]
-    found = check_points(drags, width, height)
-    mask_HW = _mask_pixels(_mask_spec(body.mask), width, height, mask_image, at, found)
+    found: list[Violation] = []
+    mask_HW = _mask_pixels(body, drags, size, mask_image, at, found)
     if mask_HW is None:
-        return found
-    if not mask_HW.any():
-        found.append(Violation("/mask", "mask_empty", "the mask lets no pixel change"))
-        return found
-    inside = [d for d in drags if all(is_inside(p, width, height) for _, p in points_of([d]))]
-    outside_mask = check_in_mask(mask_HW, inside)
-    found += outside_mask
-    bad = {violation.pointer.rsplit("/", 1)[0] for violation in outside_mask}
-    found += check_connected(mask_HW, [located for located in inside if located[0] not in bad])
-    return found
+        return found + check_points(drags, *size)
+    return found + check_placement(mask_HW, drags, engine.border_px if engine else 0)
 
 
 def _mask_pixels(
-    mask: MaskSpec,
-    width: int,
-    height: int,
+    body: JobBody,
+    drags: list[Located],
+    size: tuple[int, int],
     image: Image | None,
     at: Context,
     found: list[Violation],
 ) -> NDArray[np.bool_] | None:
-    """None where there is no mask, or none whose pixels can be looked at."""
-    if isinstance(mask, MaskRect):
-        return from_rect(mask, width, height)
-    if isinstance(mask, MaskPolygon):
-        return from_polygon(mask, width, height)
-    if image is None:
+    """The mask that the run will have; None where that cannot be said."""
+    if _is_under(body.shape_violations, "/mask"):
         return None
-    if (image.width, image.height) != (width, height):
-        detail = f"the mask is {image.width} x {image.height}, the picture {width} x {height}"
+    match _mask_spec(body.mask):
+        case MaskRect() as rect:
+            return from_rect(rect, *size)
+        case MaskPolygon() as polygon:
+            return from_polygon(polygon, *size)
+        case MaskImage():
+            return None if image is None else _mask_image_pixels(image, size, at, found)
+    has_place = drags and not check_points(drags, *size)
+    return around_drags([[drag for _, drag in drags]], *size) if has_place else None
+
+
+def _mask_image_pixels(
+    mask: Image, size: tuple[int, int], at: Context, found: list[Violation]
+) -> NDArray[np.bool_] | None:
+    if (mask.width, mask.height) != size:
+        detail = f"the mask is {mask.width} x {mask.height}, the picture {size[0]} x {size[1]}"
         found.append(Violation("/mask", "mask_size_mismatch", detail))
         return None
-    return _decoded(image, at)
-
-
-def _decoded(mask: Image, at: Context) -> NDArray[np.bool_]:
     try:
         data = at.services.objects.get(mask.object_key or "")
     except NotFound:

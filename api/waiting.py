@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 POLL_S = 0.05
 LONGEST_S = 60.0
-_WAIT = re.compile(r"(?:^|[,;]\s*)wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)
+_WAIT = re.compile(r"(?:^|[,;]\s*)wait\s*=\s*\"?([0-9]+)\"?\s*(?=$|[,;])", re.IGNORECASE)
 
 
 def wanted_wait_s(prefer: str | None) -> float | None:
@@ -92,4 +92,6 @@ class FinalWatcher:
             return list(self._jobs.final_among(job_ids))
         except TowlineError as error:
             log.warning("waiting_without_database", error=error.message)
-            return []
+        except Exception:  # the thread must go on: everybody who waits hangs on it
+            log.exception("waiting_failed")
+        return []

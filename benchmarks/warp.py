@@ -139,7 +139,7 @@ def _preamble(arguments: list[str], repeats: int) -> list[str]:
         f"OpenCV {cv2.__version__}, warp digest `{WarpEngine.model_digest}`.",
         "",
         "Two numbers in a cell: warp, spline. The spline: `scipy.interpolate.RBFInterpolator`,",
-        "thin-plate kernel, targets to handles, 160 fixed anchors on the mask's outline, evaluated on",
+        "thin-plate kernel, targets to handles, 160 fixed anchors on the outline, evaluated on",
         "blocks of at least 4 pixels, drawn like the engine's map. Residual: the worst handle's. A",
         "Jacobian of 0 or less is a fold. Peak memory is the whole process's, imports included.",
     ]

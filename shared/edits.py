@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -156,6 +157,11 @@ def _mask_to_json(mask: MaskSpec) -> Any:
             return {"polygon": [[point.x, point.y] for point in mask.points]}
 
 
+def pixel_yx(point: Point) -> tuple[int, int]:
+    """The row and column of the pixel that holds a point."""
+    return math.floor(point.y + 0.5), math.floor(point.x + 0.5)
+
+
 def points_of(drags: list[Located]) -> Iterator[tuple[str, Point]]:
     """Every point of some drags, with its pointer."""
     for pointer, drag in drags:
@@ -202,3 +208,12 @@ def _duplicates(drags: list[Located], end: str) -> list[Violation]:
             found.append(Violation(f"{pointer}/{end}", f"duplicate_{end}", detail))
         first.setdefault(point, f"{pointer}/{end}")
     return found
+
+
+def locate(rounds: Sequence[Sequence[Drag]], *, is_single: bool) -> list[list[Located]]:
+    """Every drag of every round with the pointer that it has in the body of a submission."""
+    bases = ["/drags"] if is_single else [f"/rounds/{r}" for r in range(len(rounds))]
+    return [
+        [(f"{base}/{i}", drag) for i, drag in enumerate(drags)]
+        for base, drags in zip(bases, rounds, strict=True)
+    ]

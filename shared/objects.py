@@ -74,7 +74,7 @@ class FolderStore:
 
     def put(self, key: str, data: bytes) -> None:
         """Write beside the place, make it durable, then move it there."""
-        with _storage_errors(f"{key} could not be stored"):
+        with self._errors(f"{key} could not be stored"):
             path = self._path(key)
             descriptor, temporary = _open_beside(path)
             try:
@@ -91,17 +91,17 @@ class FolderStore:
 
     def get(self, key: str) -> bytes:
         """Read the file."""
-        with _storage_errors(f"{key} could not be read"):
+        with self._errors(f"{key} could not be read"):
             return self._path(key).read_bytes()
 
     def size(self, key: str) -> int:
         """Ask the file system."""
-        with _storage_errors(f"{key} could not be read"):
+        with self._errors(f"{key} could not be read"):
             return self._path(key).stat().st_size
 
     def delete(self, key: str) -> None:
         """Remove the file, and the folders that it leaves empty."""
-        with _storage_errors(f"{key} could not be deleted"):
+        with self._errors(f"{key} could not be deleted"):
             path = self._path(key)
             path.unlink(missing_ok=True)
             for parent in path.parents:
@@ -110,10 +110,20 @@ class FolderStore:
 
     def check(self) -> None:
         """Write a file and remove it again."""
-        with _storage_errors("the objects' folder cannot be written"):
+        with self._errors("the objects' folder cannot be written"):
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with tempfile.NamedTemporaryFile(prefix=".check-", dir=self._folder):
                 pass
+
+    @contextlib.contextmanager
+    def _errors(self, message: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            absent = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+            if absent and (self._folder.is_dir() or not self._folder.exists()):
+                raise NotFound(f"{message}: it is not there.") from None
+            raise StorageUnavailable(f"{message}: {error.strerror}.") from error
 
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
@@ -145,13 +155,3 @@ def _opened(folder: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _storage_errors(message: str) -> Iterator[None]:
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        raise NotFound(f"{message}: it is not there.") from None
-    except OSError as error:
-        raise StorageUnavailable(f"{message}: {error.strerror}.") from error

@@ -15,6 +15,8 @@ import redis
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +55,12 @@ _CONFIG = {
 def sending_app(redis_url: str) -> Celery:
     """An app that only sends, and does not wait for a broker that is away."""
     return _app(
-        redis_url, {"socket_timeout": SEND_TIMEOUT_S, "socket_connect_timeout": SEND_TIMEOUT_S}
+        redis_url,
+        {
+            "socket_timeout": SEND_TIMEOUT_S,
+            "socket_connect_timeout": SEND_TIMEOUT_S,
+            "max_retries": 0,  # of kombu's own connecting, which `retry=False` does not reach
+        },
     )
 
 
@@ -74,7 +81,10 @@ class Wakeups:
     def __init__(self, redis_url: str, *, window: int) -> None:
         self._app = sending_app(redis_url)
         self._redis = redis.Redis.from_url(
-            redis_url, socket_timeout=SEND_TIMEOUT_S, socket_connect_timeout=SEND_TIMEOUT_S
+            redis_url,
+            socket_timeout=SEND_TIMEOUT_S,
+            socket_connect_timeout=SEND_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
         )
         self._window = window
         self._closed_until = 0.0

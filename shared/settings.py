@@ -95,7 +95,10 @@ class Settings(BaseSettings):
     @cached_property
     def database(self) -> str:
         """The database's URL; without one, a SQLite file in `home`."""
-        return self.database_url.get_secret_value() or f"sqlite:///{self.home.absolute() / 'towline.db'}"
+        return (
+            self.database_url.get_secret_value()
+            or f"sqlite:///{self.home.absolute() / 'towline.db'}"
+        )
 
     @cached_property
     def objects_folder(self) -> Path:

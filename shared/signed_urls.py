@@ -45,4 +45,6 @@ class UrlSigner:
     def _signature(self, method: str, key: str, expires: int, size_bytes: int | None) -> str:
         size = "" if size_bytes is None else str(size_bytes)
         text = "\n".join((method, key, str(expires), size))
-        return hmac.new(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+        return hmac.new(
+            self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256
+        ).hexdigest()

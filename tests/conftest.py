@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from shared.migrations import migrate
 from shared.services import Services, build_services
 from shared.settings import Settings
 from tests.broker import Valkey, free_port
+from tests.crew import Crew
 from tests.factories import Factory
 
 if TYPE_CHECKING:
@@ -39,14 +41,23 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder for databases and objects: in memory where there is one, since both sync a lot."""
+    memory = Path("/dev/shm")
+    place = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="towline-", dir=place) as name:
+        yield Path(name)
+
+
 @pytest.fixture(params=["sqlite"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path, migrated_sqlite: Path) -> str:
+def database_url(request: pytest.FixtureRequest, folder: Path, migrated_sqlite: Path) -> str:
     """An empty database of the newest schema, of each kind that Towline runs on.
 
     Another kind joins as one more parameter, made here.
     """
     assert request.param == "sqlite"
-    path = shutil.copy(migrated_sqlite, tmp_path / "towline.db")
+    path = shutil.copy(migrated_sqlite, folder / "towline.db")
     return f"sqlite:///{path}"
 
 
@@ -57,10 +68,10 @@ def database(services: Services) -> Database:
 
 
 @pytest.fixture
-def settings(database_url: str, tmp_path: Path) -> Settings:
+def settings(database_url: str, folder: Path) -> Settings:
     """No broker answers; a lease holds for longer than any test runs."""
     return Settings(
-        home=tmp_path / "home",
+        home=folder / "home",
         database_url=database_url,
         redis_url=f"redis://127.0.0.1:{free_port()}/0",
         lease_s=600,
@@ -107,3 +118,19 @@ def broker(valkey: Valkey) -> Valkey:
     """A real Valkey that runs and is empty; a test may kill it."""
     valkey.ensure()
     return valkey
+
+
+@pytest.fixture
+def start_crew(
+    build: Callable[..., Services], broker: Valkey, tmp_path: Path
+) -> Iterator[Callable[..., Crew]]:
+    """Real worker processes on a real broker, with settings of one's own."""
+    crews: list[Crew] = []
+
+    def start(**changes: object) -> Crew:
+        crews.append(Crew(build(redis_url=broker.url, **changes), tmp_path))
+        return crews[-1]
+
+    yield start
+    for crew in crews:
+        crew.end()

@@ -23,19 +23,25 @@ from worker.tasks import register_tasks
 from worker.watch import Drain, Heart
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from celery import Celery
 
     from shared.services import Services
+    from worker.engines.base import Engine
 
 QUEUES = (*ENGINES, MAINTENANCE, WEBHOOKS)
 IO_THREADS = 4  #: of a worker that runs no engine
 
 
-def run_worker(services: Services, queues: list[str]) -> int:
+def run_worker(
+    services: Services, queues: list[str], build_engine: Callable[[str], Engine] = load_engine
+) -> int:
     """Take messages from these queues until told to stop; the exit status."""
     settings = services.settings
     drain = Drain()
-    workplace = _workplace(services, queues, drain)
+    engines = {name: build_engine(name) for name in queues if name in ENGINES}
+    workplace = _workplace(services, engines, drain)
     app = working_app(settings.redis_url.get_secret_value())
     register_tasks(app, workplace, drain)
     signals.worker_shutting_down.connect(
@@ -72,11 +78,11 @@ def run_beat(services: Services) -> None:
     beat.run()
 
 
-def _workplace(services: Services, queues: list[str], drain: Drain) -> Workplace:
+def _workplace(services: Services, engines: Mapping[str, Engine], drain: Drain) -> Workplace:
     settings = services.settings
     return Workplace(
         services=services,
-        engines={name: load_engine(name) for name in queues if name in ENGINES},
+        engines=engines,
         heart=Heart(
             services.leases, drain, lease_s=settings.lease_s, heartbeat_s=settings.heartbeat_s
         ),

@@ -7,14 +7,14 @@ from typing import Any
 from flask_openapi3 import APIBlueprint, Tag
 
 from api.context import services
-from api.openapi import problems
+from api.openapi import operation_id, problems
 from api.schemas import EnginesOut
 from shared.engines import ENGINES, OPTIONS, EngineSpec
 from shared.engines_up import EngineUp
 
 engines = APIBlueprint(
     "engines", __name__, url_prefix="/v1/engines", abp_tags=[Tag(name="engines")],
-    abp_security=[{"key": []}],
+    abp_security=[{"key": []}], operation_id_callback=operation_id,
 )  # fmt: skip
 
 

@@ -10,10 +10,13 @@ import redis
 from flask_openapi3 import APIBlueprint, Tag
 
 from api.context import services
+from api.openapi import operation_id
 from api.schemas import LiveOut, ReadyOut
 from shared.errors import TowlineError
 
-health = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])
+health = APIBlueprint(
+    "health", __name__, abp_tags=[Tag(name="health")], operation_id_callback=operation_id
+)
 
 
 @health.get("/livez", responses={200: LiveOut})

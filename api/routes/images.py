@@ -11,7 +11,7 @@ from flask_openapi3 import APIBlueprint, RawModel, Tag
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from api.context import account_id, context, services
-from api.openapi import no_content, problems
+from api.openapi import no_content, operation_id, problems
 from api.rendering import render_image, rfc3339
 from api.schemas import ImageOut, ImagePath, UploadBody, UploadOut
 from shared.errors import (
@@ -31,7 +31,7 @@ MULTIPART_SLACK_BYTES = 64 * 1024  #: what a form may hold beside the file
 
 images = APIBlueprint(
     "images", __name__, url_prefix="/v1/images", abp_tags=[Tag(name="images")],
-    abp_security=[{"key": []}],
+    abp_security=[{"key": []}], operation_id_callback=operation_id,
 )  # fmt: skip
 
 

@@ -8,10 +8,11 @@ from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
 
 from api.context import account_id, context, services
-from api.openapi import PREFER, no_content, problems
+from api.openapi import PREFER, no_content, operation_id, problems
 from api.problems import violation_to_json
 from api.rendering import Pace, render_job, render_jobs
 from api.schemas import JobBody, JobOut, JobPath, JobsOut, JobsQuery, ValidationOut
+from api.strict_json import json_pointer
 from api.submission import understand
 from api.waiting import wanted_wait_s
 from shared.errors import InvalidRequest, JobNotFinal, Violation
@@ -21,7 +22,7 @@ from shared.jobs.state import JobState
 
 jobs = APIBlueprint(
     "jobs", __name__, url_prefix="/v1/jobs", abp_tags=[Tag(name="jobs")],
-    abp_security=[{"key": []}],
+    abp_security=[{"key": []}], operation_id_callback=operation_id,
 )  # fmt: skip
 
 
@@ -60,10 +61,19 @@ def validate_job(body: JobBody) -> Any:
 
 @jobs.get("", responses={200: JobsOut, **problems(422, 503)})
 def list_jobs(query: JobsQuery) -> Any:
-    """The account's jobs, newest first."""
+    """The account's jobs, newest first.
+
+    `?metadata.KEY=VALUE`, for any key and as often as you like, leaves those with that pair.
+    """
     if query.cursor is not None and not is_id("job", query.cursor):
         raise InvalidRequest(
             [Violation("/cursor", "wrong_format", "use the `next_cursor` of the page before")]
+        )
+    repeated = [name for name, values in request.args.lists() if len(values) > 1]
+    if repeated:
+        raise InvalidRequest(
+            Violation(json_pointer([name]), "conflicting_fields", "give it once")
+            for name in repeated
         )
     found = services().jobs.page(
         account_id(),
@@ -96,6 +106,9 @@ def retry_job(path: JobPath) -> Any:
     old = services().jobs.get(account_id(), path.job_id)
     if not old.status.is_final:
         raise JobNotFinal(f"{old.id} is {old.status}; there is nothing to retry yet.")
+    if old.spec.engine not in services().settings.engines:
+        detail = f"{old.spec.engine} is not configured here any more"
+        raise InvalidRequest([Violation("/engine", "engine_unavailable", detail)])
     job = services().jobs.submit(account_id(), old.spec, old.metadata, retried_from=old.id)
     services().wakeups.send(job.spec.engine)
     return render_job(job, context()), 202, _location(job)

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import func, select
 
+from shared.db import metadata
 from shared.imaging import encode
 from tests.api.calling import DRAG, NOBODY, Caller, problems, said, white
 from tests.factories import a_picture
@@ -173,7 +175,7 @@ def test_a_submission_is_refused_with_a_code_and_its_place_when_one_thing_is_wro
 @pytest.mark.parametrize(
     "changes",
     [
-        {"drags": [drag(0, 0, 63, 47)]},
+        {"drags": [drag(30, 0, 40, 0), drag(0, 10, 0, 20), drag(63, 20, 63, 30), drag(20, 47, 30, 47)]},
         {"drags": [drag(20.25, 20.5, 28.75, 20)]},
         {"drags": [DRAG, drag(40, 40, 40, 40)]},
         {"drags": [drag(i % 32 + 9, i // 32 * 9 + 9, i % 32 + 10, i // 32 * 9 + 9)
@@ -327,16 +329,31 @@ def test_a_rect_is_half_open_when_points_lie_on_its_sides(caller: Caller) -> Non
     )
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the rule is the engine's (worker/engines/warp/border.py); the API cannot ask",
-)
 @pytest.mark.parametrize("end", ["handle", "target"])
 def test_a_point_is_refused_when_it_lies_at_the_border_of_the_mask(
     caller: Caller, end: str
 ) -> None:
-    mask = {"rect": [18.5, 10, 40, 38]} if end == "handle" else {"rect": [10, 10, 30, 38]}
+    mask = {"rect": [20, 10, 40, 38]} if end == "handle" else {"rect": [10, 10, 29, 38]}
     assert refusals(caller, mask=mask) == {(f"/drags/0/{end}", "point_at_mask_border")}
+
+
+def test_a_point_is_not_refused_when_it_has_just_enough_room_at_the_border(caller: Caller) -> None:
+    assert caller.validate(mask={"rect": [19, 19, 30, 22]})["valid"]
+
+
+@pytest.mark.parametrize("mask", [None, {"rect": [0, 0, 64, 48]}], ids=["made", "everything"])
+def test_a_point_on_the_pictures_edge_is_refused_when_it_is_moved_inward(
+    caller: Caller, mask: Any
+) -> None:
+    assert refusals(caller, mask=mask, drags=[drag(0, 20, 8, 20)]) == {
+        ("/drags/0/target", "edge_point_moves_inward")
+    }
+
+
+def test_points_are_not_judged_by_a_mask_when_it_is_malformed(caller: Caller) -> None:
+    assert refusals(caller, mask={"rect": [1]}, drags=[drag(0, 20, 8, 20)]) == {
+        ("/mask/rect", "wrong_length")
+    }
 
 
 @pytest.mark.parametrize("size", [(48, 64), (63, 48), (64, 49), (1, 1)])
@@ -424,10 +441,6 @@ def test_a_validation_stores_nothing_when_it_finds_nothing_wrong(
 
 
 def counts(services: Any) -> dict[str, int]:
-    from sqlalchemy import func, select  # noqa: PLC0415
-
-    from shared.db import metadata  # noqa: PLC0415
-
     with services.database.reading() as connection:
         return {
             table.name: connection.scalar(select(func.count()).select_from(table))

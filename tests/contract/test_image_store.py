@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import ImageInUse, NotFound
+from shared.errors import ImageInUse, InvalidRequest, NotFound
 from shared.images.store import Facts, Image
 from shared.objects import image_key
 from shared.services import Services
@@ -134,8 +134,8 @@ def test_no_job_is_promised_an_image_that_goes_when_both_happen_at_once(
         def submit(image: Image = image) -> str | None:
             try:
                 return services.jobs.submit(account, a_spec(image.id), {}).id
-            except Exception as error:
-                assert "image_not_found" in repr(getattr(error, "violations", error))
+            except InvalidRequest as refusal:
+                assert [v.code for v in refusal.violations] == ["image_not_found"]  # noqa: PT017
                 return None
 
         def delete(image: Image = image) -> bool:

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from shared.errors import DatabaseUnavailable, EngineFailed, StorageUnavailable, TimedOut
+from shared.images.tables import images
 from shared.jobs import moves
 from shared.jobs.job import Job
 from shared.jobs.leases import LeaseStore
 from shared.jobs.state import JobState, retry_delay_s
+from shared.jobs.tables import job_events, jobs, turns
 from shared.services import Services
 from tests.factories import Factory, a_result, history, let_pass, row_of
 
@@ -222,8 +225,8 @@ def test_an_old_attempt_changes_nothing_when_the_job_is_not_its_own_any_more(
 def _everything(services: Services) -> list[list[tuple[Any, ...]]]:
     with services.database.reading() as connection:
         return [
-            [tuple(row) for row in connection.exec_driver_sql(f"SELECT * FROM {table} ORDER BY 1")]
-            for table in ("jobs", "job_events", "turns", "images")
+            [tuple(row) for row in connection.execute(select(table).order_by(*table.primary_key))]
+            for table in (jobs, job_events, turns, images)
         ]
 
 

@@ -161,7 +161,7 @@ def test_a_job_is_forgotten_after_its_retention_however_it_ended(
     assert services.upkeep.past_retention() == []
     with services.database.reading() as connection:
         for table in ("jobs", "job_events"):
-            assert connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() == 0
+            assert connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() == 0  # noqa: S608
 
 
 def test_every_picture_goes_with_its_job_even_those_of_attempts_that_died(

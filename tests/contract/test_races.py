@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -44,9 +45,7 @@ def test_no_job_is_claimed_twice_when_many_claim_at_once(
     accounts = [make.account() for _ in range(3)]
     images = {account: make.image(account).id for account in accounts}
     count = 60 if in_crowd is in_threads else 200
-    ids = {
-        make.job(accounts[n % 3], image=images[accounts[n % 3]]).id for n in range(count)
-    }
+    ids = {make.job(accounts[n % 3], image=images[accounts[n % 3]]).id for n in range(count)}
     given = services.settings.model_dump()
     claims = in_crowd(_claim_all, [(given, f"worker-{n}") for n in range(4)])
     claimed = [claim for those in claims for claim in those]
@@ -157,7 +156,7 @@ def test_there_is_one_event_for_each_move_when_everything_has_happened_at_once(
         assert states[0] == "queued"
         assert states[-1] == row.status
         assert states.count("running") == row.attempt
-        assert all(a != b for a, b in zip(states, states[1:], strict=False))
+        assert all(a != b for a, b in pairwise(states))
         assert not any(JobState(state).is_final for state in states[:-1])
     assert walked == events
 

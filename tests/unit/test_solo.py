@@ -80,9 +80,9 @@ def test_the_door_opens_again_when_a_claim_finds_nothing_or_fails() -> None:
         assert job is None
 
     def fail() -> Job | None:
-        raise OSError
+        raise ConnectionError
 
-    with pytest.raises(OSError), solo.claimed(fail):
+    with pytest.raises(ConnectionError), solo.claimed(fail):
         pass
     worker = Worker(solo, a_job(losses=2))
     assert worker.runs.wait(LIMIT_S)

@@ -96,7 +96,7 @@ def test_no_disc_is_placed_when_the_lattice_could_not_hold_it() -> None:
     handles = gather_handles([drag(50, 60, 60, 60)])
     fine, coarse = make_grid(part, 2.0), make_grid(part, 13.0)
     paths = plan_paths(handles, part, fine)
-    assert len(place_discs(handles, paths, part, fine).owner_S) == 6
+    assert len(place_discs(handles, paths, part, fine).owner_S) == 4
     assert len(place_discs(handles, paths, part, coarse).owner_S) == 0
 
 

@@ -20,7 +20,7 @@ OF_INRADIUS = 0.2
 OF_BORDER = 0.5
 OF_NEIGHBOUR = 0.35
 SMALLEST_CELLS = 0.75  #: the lattice cannot hold a smaller disc
-SATELLITES = 6
+SATELLITES = 4
 CONSTRAINTS = 64  #: with many handles each has fewer satellites, and past a point none
 
 

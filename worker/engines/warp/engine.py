@@ -8,13 +8,17 @@ No weights, no randomness: the same edit gives the same bytes. See `docs/engines
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.edits import Drag
-from shared.errors import InvalidRequest
+from shared.borders import NEAR_BORDER_PX, border_distance_px
+from shared.edits import Drag, locate
+from shared.engines import ENGINES
+from shared.errors import DragNotReachable, InvalidRequest
+from shared.placement import check_placement
 from worker.engines.base import Candidate, Edit, Outcome, Watch
-from worker.engines.warp.border import NEAR_BORDER_PX, border_distance_px, point_violations
 from worker.engines.warp.field import FULL, PREVIEW, Quality, find_fields
 from worker.engines.warp.findings import (
     Round,
@@ -27,6 +31,7 @@ from worker.engines.warp.region import find_region
 from worker.engines.warp.render import render
 from worker.engines.warp.steps import RoundSteps
 
+INSET_PX = ENGINES["warp"].border_px
 FIELD_SHARE = 0.6  #: of a round's steps; the rest is rendering
 
 Pixels = NDArray[np.uint8]
@@ -44,9 +49,10 @@ class WarpEngine:
         measures: `target_error_px`, `p99_stretch` and `max_stretch`, the largest of all rounds,
         and `min_jacobian`, the smallest.
         """
-        violations = point_violations(edit.rounds, edit.mask_HW)
-        if violations:
-            raise InvalidRequest(violations)
+        located = locate(edit.rounds, is_single=len(edit.rounds) == 1)
+        faults = check_placement(edit.mask_HW, list(chain(*located)), INSET_PX)
+        if faults and {fault.code for fault in faults} != {DragNotReachable.code}:
+            raise InvalidRequest(faults)  # a drag out of reach is refused with how far it got
         quality = PREVIEW if edit.options.get("quality") == "preview" else FULL
         picture, rounds = edit.picture_HWC, []
         for place in range(len(edit.rounds)):

@@ -20,7 +20,7 @@ from worker.engines.warp.region import Part, Region
 from worker.engines.warp.shape import UNBENT, Shape, measure_shape
 
 CLOSEST_IN_CELLS = 4.0  #: two points, or a point and the border, are this many cells apart
-FINER = (0.6, 0.4)  #: cells and steps, in turn, when the first try folds or does not arrive
+FINER = 0.5  #: cells and steps, for a second try
 FINEST_PX = 0.5  #: the lattice is never finer
 MOST_NODES = 30_000  #: the lattice's, and ...
 FEWEST_NODES = 5_000  #: ... no fewer than this many are allowed, however many the handles
@@ -61,11 +61,26 @@ class Field:
     dense: DenseMap | None = None
     paths: Paths | None = None
     shape: Shape = UNBENT
+    in_small_steps: bool = True
 
     @property
     def arrived(self) -> bool:
         """Whether every handle is at its target."""
         return bool((self.errors_px <= ARRIVED_PX).all())
+
+    @property
+    def may_improve(self) -> bool:
+        """Whether something is wrong with the map that finer cells could mend.
+
+        They cannot where handles meet on their ways, or where the steps were too large already.
+        """
+        if (
+            self.dense is None
+            or self.paths is None
+            or (self.arrived and self.shape.min_jacobian > 0)
+        ):
+            return False
+        return self.in_small_steps and not self.paths.cross
 
 
 def find_fields(
@@ -93,14 +108,12 @@ def find_field(
 ) -> Field:
     """The flow that takes a part's handles to their targets, as a dense map.
 
-    A map that folds or does not arrive is tried again on a finer lattice in smaller steps.
+    A map that folds or does not arrive is tried once more, on a finer lattice in smaller steps.
     """
     progress(0.0)
     field = _try_field(part, handles, quality, 1.0, progress)
-    for finer in FINER:
-        if field.dense is None or (field.shape.min_jacobian > 0 and field.arrived):
-            break
-        field = _try_field(part, handles, quality, finer, lambda _: progress(1.0))
+    if field.may_improve:
+        field = _try_field(part, handles, quality, FINER, lambda _: progress(1.0))
     return field
 
 
@@ -124,9 +137,10 @@ def _try_field(
         return Field(part, handles, handles.lengths_px, paths=paths)
     course = Course(paths, place_discs(handles, paths, part, grid), grid, plates)
     dense = empty_map(part, block_px(part, grid, quality))
-    _carry(course, dense, quality.gradient * finer, progress)
+    in_small_steps = _carry(course, dense, quality.gradient * finer, progress)
     errors = polish(dense, handles, part)
-    return Field(part, handles, errors, dense, paths, measure_shape(dense, part))
+    shape = measure_shape(dense, part)
+    return Field(part, handles, errors, dense, paths, shape, in_small_steps)
 
 
 def wanted_spacing_px(part: Part, handles: Handles, quality: Quality) -> float:
@@ -165,13 +179,14 @@ def block_px(part: Part, grid: Grid, quality: Quality) -> int:
 
 def _carry(
     course: Course, dense: DenseMap, gradient: float, progress: Callable[[float], None]
-) -> None:
-    """Fill the dense map by letting its centres flow back."""
+) -> bool:
+    """Fill the dense map by letting its centres flow back; whether in small enough steps."""
     pitch = course.grid.pitch_px
     start = ((dense.centres() - course.grid.origin_px) / pitch).transpose(2, 0, 1)
     points = start.astype(np.float32, order="C")
-    flow_back(course, points, gradient, progress)
+    in_small_steps = flow_back(course, points, gradient, progress)
     dense.shifts_HW2[:] = (points - start).transpose(1, 2, 0) * pitch
+    return in_small_steps
 
 
 def _whole_way(handles: Handles, stuck: list[int]) -> NDArray[np.float64]:

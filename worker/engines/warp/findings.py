@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shared.borders import NEAR_BORDER_PX
 from shared.errors import DragNotReachable, WarpFolds
 from worker.engines.base import EditWarning
-from worker.engines.warp.border import NEAR_BORDER_PX
 from worker.engines.warp.field import Field
 from worker.engines.warp.handles import Handles
 

@@ -53,25 +53,26 @@ class Course:
 
 def flow_back(
     course: Course, points_2HW: NDArray[np.float32], gradient: float, progress: Progress
-) -> NDArray[np.float64]:
-    """Take `points_2HW` back from time 1 to 0, in place; where the targets end up, N x 2.
+) -> bool:
+    """Take `points_2HW` back from time 1 to 0, in place.
 
     gradient: how much the displacement of one step may change from one place to the next, in
-        pixels per pixel.
+        pixels per pixel. False when `MOST_STEPS` were too few to keep to it.
     """
-    time, handles = 1.0, course.handles_at(1.0)
+    time, handles, kept = 1.0, course.handles_at(1.0), True
     for left in range(MOST_STEPS, 0, -1):
         progress(1.0 - time)
         push = _Push(course, handles, time)
         slope = push.slope(push.field(time - 1.0 / (SAMPLES - 1)) * (SAMPLES - 1.0))
         step = min(max(min(gradient / max(slope, 1e-9), LARGEST_STEP), time / left), time)
+        kept = kept and step * slope <= gradient * 1.01
         time = 0.0 if step >= time * (1 - 1e-9) else time - step
         field = push.field(time).astype(np.float32)
         handles = handles - _look_up(course.grid, field, handles)
         _carry(field, points_2HW)
         if time == 0.0:
             break
-    return handles
+    return kept
 
 
 class _Push:

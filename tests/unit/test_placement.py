@@ -8,9 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from shared.edits import Point
+from shared.borders import NEAR_BORDER_PX, border_distance_px
+from shared.edits import Point, locate
+from shared.placement import check_placement
 from tests.unit.warp.warping import drag
-from worker.engines.warp.border import NEAR_BORDER_PX, border_distance_px, point_violations
 
 
 def square(inside: slice = slice(10, 30), side: int = 40) -> np.ndarray:
@@ -20,7 +21,8 @@ def square(inside: slice = slice(10, 30), side: int = 40) -> np.ndarray:
 
 
 def found(mask: np.ndarray, *drags: object) -> list[tuple[str, str]]:
-    return [(v.pointer, v.code) for v in point_violations([drags], mask)]  # type: ignore[list-item]
+    [located] = locate([drags], is_single=True)  # type: ignore[list-item]
+    return [(v.pointer, v.code) for v in check_placement(mask, located, inset_px=2)]
 
 
 def test_points_are_accepted_when_two_pixels_inside_the_border() -> None:
@@ -43,7 +45,7 @@ def test_points_are_refused_when_outside_the_mask() -> None:
 
 @pytest.mark.parametrize("x", [float("nan"), float("inf")])
 def test_a_point_is_refused_when_it_is_not_a_number(x: float) -> None:
-    assert found(square(), drag(x, 20, 20, 20)) == [("/drags/0/handle", "point_outside_mask")]
+    assert found(square(), drag(x, 20, 20, 20)) == [("/drags/0/handle", "point_outside_image")]
 
 
 @pytest.mark.parametrize("x", [-0.01, 39.01])
@@ -58,7 +60,9 @@ def test_every_point_is_refused_once_when_the_mask_is_empty() -> None:
 
 def test_pointers_name_the_round_when_there_are_several() -> None:
     rounds = [[drag(20, 20, 21, 21)], [drag(20, 20, 21, 21), drag(20, 20, 0, 0)]]
-    assert [v.pointer for v in point_violations(rounds, square())] == ["/rounds/1/1/target"]
+    located = [drag for drags in locate(rounds, is_single=False) for drag in drags]
+    faults = check_placement(square(), located, inset_px=2)
+    assert [fault.pointer for fault in faults] == ["/rounds/1/1/target"]
 
 
 def test_a_corner_of_the_picture_is_accepted_when_the_mask_runs_off_it_and_nothing_moves() -> None:
@@ -114,7 +118,7 @@ def test_the_border_distance_is_capped_when_there_is_no_border_near() -> None:
 
 def test_the_rules_need_neither_scipy_nor_opencv() -> None:
     code = (
-        "import sys; import worker.engines.warp.border;"
+        "import sys; import shared.placement;"
         "sys.exit(any(name in sys.modules for name in ('cv2', 'scipy', 'torch')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
