@@ -9,6 +9,7 @@ from flask import Flask, Response, g, json, request
 from werkzeug.exceptions import HTTPException
 
 from api.codes import CODES, PROBLEMS
+from api.context import services
 from shared.errors import InvalidRequest, TowlineError, Violation
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def problem(
     """The answer for one of `CODES`; `status` if it is not the code's own."""
     status = status or CODES[code].status or 422
     body: dict[str, Any] = {
-        "type": f"{request.host_url}docs/errors#{code}",
+        "type": f"{services().settings.base_url}/docs/errors#{code}",
         "title": CODES[code].title,
         "status": status,
         "detail": detail,

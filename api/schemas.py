@@ -38,8 +38,10 @@ Coordinates = Annotated[
 #: A mask may reach beyond the picture, but not beyond reason.
 Bounded = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-100_000, le=100_000)]
 Corner = Annotated[list[Bounded], Field(min_length=2, max_length=2)]
-MetadataKey = Annotated[str, Field(min_length=1, max_length=64)]
-MetadataValue = Annotated[str, Field(max_length=512)]
+#: PostgreSQL cannot look into JSON text that holds a NUL.
+NO_NUL = r"^[^\x00]*$"
+MetadataKey = Annotated[str, Field(min_length=1, max_length=64, pattern=NO_NUL)]
+MetadataValue = Annotated[str, Field(max_length=512, pattern=NO_NUL)]
 
 
 Part = tuple[int | str, ...]  #: of a body, as pydantic locates it

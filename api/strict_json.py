@@ -42,9 +42,8 @@ class StrictRequest(Request):
         """The body; never None for a body that cannot be read, whatever `silent` says."""
         if self.mimetype != "application/json":
             raise UnsupportedMediaType("Send the body as `Content-Type: application/json`.")
-        self.max_content_length = MAX_JSON_BYTES
         try:
-            value = _read(self.get_data(cache=cache))
+            value = _read(self.get_limited(MAX_JSON_BYTES))
         except (ValueError, RecursionError) as error:
             raise BadRequest(f"The body is not JSON: {error}.") from None
         except RequestEntityTooLarge:
@@ -53,6 +52,14 @@ class StrictRequest(Request):
             ) from None
         # flask-openapi3 reads a string as JSON once more: a list is as wrong, and stays itself
         return [value] if isinstance(value, str) else value
+
+    def get_limited(self, max_bytes: int) -> bytes:
+        """The body; `RequestEntityTooLarge`, also where its size was not said before."""
+        self.max_content_length = max_bytes + 1  # werkzeug cuts a chunked body off at its limit
+        data = self.get_data(cache=False)
+        if len(data) > max_bytes:
+            raise RequestEntityTooLarge
+        return data
 
 
 def _read(data: bytes) -> Any:

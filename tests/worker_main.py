@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import threading
 from dataclasses import replace
@@ -17,13 +16,13 @@ from typing import Any
 from shared.jobs.job import Job
 from shared.jobs.leases import LeaseStore, Pulse
 from shared.services import Services
-from tests.engines import ActingEngine
+from tests.engines import ActingEngine, freeze
 from worker.__main__ import _services
 from worker.app import run_worker
 
 DEEDS = {
     "die": lambda: os._exit(9),
-    "freeze": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "freeze": freeze,
 }
 
 
@@ -50,9 +49,9 @@ class EventfulLeases(LeaseStore):
         with self._quiet:
             return super().heartbeat(job, step, steps)
 
-    def succeed(self, job: Job, result: dict[str, Any]) -> bool:
+    def succeed(self, job: Job, result: dict[str, Any], steps: int | None = None) -> bool:
         self._now("stored")
-        did = super().succeed(job, result)
+        did = super().succeed(job, result, steps)
         self._now("recorded")
         return did
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from worker.engines.base import Engine
 
 QUEUES = (*ENGINES, MAINTENANCE, WEBHOOKS)
+SWEEPS_KEPT = 10  #: how many sweeps late a message may be taken; hosts' clocks differ
 IO_THREADS = 4  #: of a worker that runs no engine
 
 
@@ -69,7 +70,11 @@ def run_beat(services: Services) -> None:
         "sweep": {
             "task": SWEEP,
             "schedule": settings.sweep_s,
-            "options": {"queue": MAINTENANCE, "expires": settings.sweep_s, "retry": False},
+            "options": {
+                "queue": MAINTENANCE,
+                "expires": SWEEPS_KEPT * settings.sweep_s,
+                "retry": False,
+            },
         }
     }
     app.conf.beat_max_loop_interval = settings.sweep_s

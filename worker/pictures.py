@@ -41,7 +41,7 @@ class Clock:
 
 def load_edit(job: Job, services: Services) -> Edit:
     """Fetch and decode what the job needs, and make its mask."""
-    picture = decode(_fetch(job.spec.image, job, services))
+    picture = decode(_fetch(job.spec.image, job, services), **_limits(services))
     return Edit(
         picture_HWC=picture.pixels_HWC,
         mask_HW=_mask(job, picture.width, picture.height, services),
@@ -55,13 +55,19 @@ def load_edit(job: Job, services: Services) -> Edit:
 def _mask(job: Job, width: int, height: int, services: Services) -> NDArray[np.bool_]:
     match job.spec.mask:
         case MaskImage(id=image_id):
-            return decode_mask(_fetch(image_id, job, services))
+            return decode_mask(_fetch(image_id, job, services), **_limits(services))
         case MaskRect() as rect:
             return from_rect(rect, width, height)
         case MaskPolygon() as polygon:
             return from_polygon(polygon, width, height)
         case None:
             return around_drags(job.spec.rounds, width, height)
+
+
+def _limits(services: Services) -> dict[str, int]:
+    """What was accepted by the API's limits is decoded under the same ones."""
+    settings = services.settings
+    return {"max_bytes": settings.max_image_bytes, "max_pixels": settings.max_image_pixels}
 
 
 def _fetch(image_id: str, job: Job, services: Services) -> bytes:

@@ -62,7 +62,7 @@ def run(job: Job, at: Workplace) -> None:
             log.exception("engine_failed")
             at.services.leases.fail(job, EngineFailed.from_unforeseen(error))
         else:
-            succeed(job, result, at.services)
+            succeed(job, result, lease, at.services)
 
 
 def make_result(job: Job, lease: Lease, at: Workplace) -> dict[str, Any]:
@@ -80,9 +80,9 @@ def make_result(job: Job, lease: Lease, at: Workplace) -> dict[str, Any]:
     return {**result, "model_digest": engine.model_digest, "timings": clock.laps}
 
 
-def succeed(job: Job, result: dict[str, Any], services: Services) -> None:
+def succeed(job: Job, result: dict[str, Any], lease: Lease, services: Services) -> None:
     """Record the result; if the job is another attempt's by now, this one's pictures go."""
-    if services.leases.succeed(job, result):
+    if services.leases.succeed(job, result, lease.steps):
         log.info("job_succeeded", **result["timings"])
     else:
         log.warning("lease_lost", stored=len(result["candidates"]))

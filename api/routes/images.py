@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from typing import Any
+from typing import Any, cast
 
 from flask import Response, request
 from flask_openapi3 import APIBlueprint, RawModel, Tag
@@ -14,6 +14,7 @@ from api.context import account_id, context, services
 from api.openapi import no_content, operation_id, problems
 from api.rendering import render_image, rfc3339
 from api.schemas import ImageOut, ImagePath, UploadBody, UploadOut
+from api.strict_json import StrictRequest
 from shared.errors import (
     ImageNotUploaded,
     ImageTooLarge,
@@ -146,10 +147,10 @@ def _uploaded_bytes() -> bytes:
         and not request.mimetype.startswith(("image/", "application/octet-stream"))
     ):
         raise UnsupportedMediaType("Send the picture's bytes as image/png, image/jpeg, image/webp.")
-    request.max_content_length = limit + MULTIPART_SLACK_BYTES * is_form
     try:
         if not is_form:
-            return request.get_data(cache=False)
+            return cast("StrictRequest", request).get_limited(limit)
+        request.max_content_length = limit + MULTIPART_SLACK_BYTES
         file = request.files.get("file")
     except RequestEntityTooLarge:
         raise ImageTooLarge(f"A picture has at most {limit} bytes.") from None

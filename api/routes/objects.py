@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, Response, request
-from werkzeug.exceptions import Forbidden, LengthRequired, RequestEntityTooLarge
+from werkzeug.exceptions import BadRequest, Forbidden, LengthRequired, RequestEntityTooLarge
 
 from api.context import context, services
 
@@ -43,6 +43,8 @@ def put_object(key: str) -> Any:
     if request.content_length != size_bytes:
         raise RequestEntityTooLarge(f"{size_bytes} bytes were announced for this URL.")
     data = request.get_data(cache=False)
+    if len(data) != size_bytes:
+        raise BadRequest("The body ended before all of it had come.")
     if _is_awaited(key):
         services().objects.put(key, data)
     return Response(status=200)

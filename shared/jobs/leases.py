@@ -89,8 +89,11 @@ class LeaseStore:
             return Pulse(is_lost=True, is_cancel_requested=False)
         return Pulse(is_lost=False, is_cancel_requested=row.cancel_requested_at is not None)
 
-    def succeed(self, job: Job, result: dict[str, Any]) -> bool:
-        """Record the result, whose objects are stored already; False if the lease was lost."""
+    def succeed(self, job: Job, result: dict[str, Any], steps: int | None = None) -> bool:
+        """Record the result, whose objects are stored already; False if the lease was lost.
+
+        All of the engine's `steps` are done, whether a heartbeat told of them or not.
+        """
         with self._database.writing() as connection:
             now = connection.scalar(select(now_ms())) or 0
             timings = {
@@ -103,7 +106,8 @@ class LeaseStore:
                 job,
                 Move.SUCCEED,
                 result={**result, "timings": timings},
-                step=func.coalesce(jobs.c.steps, jobs.c.step),
+                step=steps or func.coalesce(jobs.c.steps, jobs.c.step),
+                steps=steps or jobs.c.steps,
             )
 
     def fail(self, job: Job, error: TowlineError) -> bool:
@@ -174,7 +178,11 @@ def is_due() -> ColumnElement[bool]:
     return and_(
         jobs.c.status == JobState.QUEUED.value,
         jobs.c.run_after <= now_ms(),
-        or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > now_ms()),
+        or_(
+            jobs.c.started_at.is_not(None),
+            jobs.c.expires_at.is_(None),
+            jobs.c.expires_at > now_ms(),
+        ),
         or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > now_ms()),
     )
 

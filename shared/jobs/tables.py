@@ -62,7 +62,7 @@ jobs = Table(
     ),
     Index("ix_jobs_lease", "lease_until", sqlite_where=RUNNING, postgresql_where=RUNNING),
     Index("ix_jobs_expiry", "expires_at", sqlite_where=QUEUED, postgresql_where=QUEUED),
-    Index("ix_jobs_deadline", "deadline_at", sqlite_where=QUEUED, postgresql_where=QUEUED),
+    Index("ix_jobs_deadline", "deadline_at", sqlite_where=ACTIVE, postgresql_where=ACTIVE),
     Index("ix_jobs_image", "image_id", sqlite_where=ACTIVE, postgresql_where=ACTIVE),
     Index("ix_jobs_mask", "mask_id", sqlite_where=ACTIVE, postgresql_where=ACTIVE),
     Index("ix_jobs_list", "account_id", "id"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import and_, delete, func, or_, select
 
 from shared.db import now_ms
 from shared.errors import TimedOut, WorkerLost
@@ -26,9 +26,15 @@ class Upkeep:
     """Takes back, expires, fails and forgets what is due for it."""
 
     def __init__(
-        self, database: Database, *, max_losses: int, result_retention_days: float
+        self,
+        database: Database,
+        *,
+        max_losses: int,
+        result_retention_days: float,
+        lease_s: float,
     ) -> None:
         self._database = database
+        self._lease_ms = int(lease_s * 1000)
         self._max_losses = max_losses
         self._retention_ms = int(result_retention_days * 86_400_000)
 
@@ -65,18 +71,35 @@ class Upkeep:
 
     def expire_waiting(self) -> list[Job]:
         """End the jobs that nobody could start before their `expires_at`."""
-        late = (jobs.c.status == JobState.QUEUED.value, jobs.c.expires_at < now_ms())
+        late = (
+            jobs.c.status == JobState.QUEUED.value,
+            jobs.c.expires_at < now_ms(),
+            jobs.c.started_at.is_(None),
+        )
         with self._database.writing() as connection:
             those = jobs.c.id.in_(_slice(connection, *late))
             return move_jobs(connection, Move.EXPIRE, those, *late, **self._ended())
 
     def fail_overdue(self) -> list[Job]:
-        """Fail the jobs that wait again and whose `timeout_s` since the first start is over."""
-        late = (jobs.c.status == JobState.QUEUED.value, jobs.c.deadline_at < now_ms())
+        """Fail the jobs whose `timeout_s` since the first start is over.
+
+        Those that wait again; and those that run on long after it, since an engine that
+        hangs makes no step at which it could be stopped.
+        """
+        late = (
+            or_(
+                and_(jobs.c.status == JobState.QUEUED.value, jobs.c.deadline_at < now_ms()),
+                and_(
+                    jobs.c.status == JobState.RUNNING.value,
+                    jobs.c.deadline_at < now_ms() - self._lease_ms,
+                ),
+            ),
+        )
         with self._database.writing() as connection:
             those = jobs.c.id.in_(_slice(connection, *late))
             error = error_to_json(TimedOut("The job's timeout_s passed before it could end."))
-            return move_jobs(connection, Move.FAIL, those, *late, error=error, **self._ended())
+            ended = {**self._ended(), "lease_until": None}
+            return move_jobs(connection, Move.FAIL, those, *late, error=error, **ended)
 
     def due_by_engine(self) -> dict[str, int]:
         """How many jobs could be claimed now, by engine."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
 
 from api.app import create_app
-from tests.api.calling import Caller
+from shared.services import build_services
+from shared.settings import Settings
+from tests.api.calling import Caller, caller_of
+from tests.broker import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from flask import Flask
 
@@ -47,3 +52,21 @@ def caller(new_caller: Callable[[], Caller]) -> Caller:
 def stranger(new_caller: Callable[[], Caller]) -> Caller:
     """Another account."""
     return new_caller()
+
+
+@pytest.fixture(scope="module")
+def anybody(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
+    """One caller for the many small tests of a module that do not mind what others left."""
+    folder = tmp_path_factory.mktemp("anybody")
+    path = shutil.copy(migrated_sqlite, folder / "towline.db")
+    services = build_services(
+        Settings(
+            home=folder,
+            database_url=f"sqlite:///{path}",
+            redis_url=f"redis://127.0.0.1:{free_port()}/0",
+            lease_s=600,
+            secret_key="only for tests",
+        )
+    )
+    yield caller_of(services)
+    services.database.close()

@@ -48,15 +48,15 @@ def test_a_key_opens_its_account_when_it_is_sent_as_bearer(caller: Caller) -> No
     ],
 )  # fmt: skip
 def test_a_request_is_refused_when_its_key_is_missing_or_wrong(
-    caller: Caller, authorization: str | None
+    anybody: Caller, authorization: str | None
 ) -> None:
-    _, key_id, secret = caller.key.split("_")
+    _, key_id, secret = anybody.key.split("_")
     parts = {
-        "key": caller.key, "id": f"tow_{key_id}", "secret": secret, "other": "0" * 16,
-        "wrong": ("0" if secret[0] != "0" else "1") + secret[1:], "rest": caller.key[3:],
-        "upper": caller.key.upper(),
+        "key": anybody.key, "id": f"tow_{key_id}", "secret": secret, "other": "0" * 16,
+        "wrong": ("0" if secret[0] != "0" else "1") + secret[1:], "rest": anybody.key[3:],
+        "upper": anybody.key.upper(),
     }  # fmt: skip
-    answer = ask(caller, authorization and authorization.format(**parts))
+    answer = ask(anybody, authorization and authorization.format(**parts))
     assert_refused(answer)
     assert secret not in answer.text
 
@@ -93,8 +93,8 @@ def test_an_address_needs_a_key_when_it_is_under_v1_and_only_then(
 
 
 @pytest.mark.parametrize("path", ["/v1/nowhere", "/v1/jobs/x", "/v1//jobs", "/v1/../v1/jobs"])
-def test_an_address_under_v1_needs_a_key_when_there_is_nothing(caller: Caller, path: str) -> None:
-    assert_refused(caller.client.get(path))
+def test_an_address_under_v1_needs_a_key_when_there_is_nothing(anybody: Caller, path: str) -> None:
+    assert_refused(anybody.client.get(path))
 
 
 def test_no_other_spelling_of_v1_gets_around_the_key_when_it_is_routed(caller: Caller) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from api.context import EXTENSION
 from shared.images.tables import images
 from tests.api.calling import NOBODY, Caller, caller_of, is_problem, local, said, white
 from tests.factories import a_picture, let_pass
@@ -89,9 +90,9 @@ def test_an_upload_takes_a_form_when_the_file_is_in_its_field(caller: Caller) ->
     ids=["another field", "a text field", "no boundary", "nothing"],
 )
 def test_an_upload_names_the_missing_field_when_a_form_has_no_file(
-    caller: Caller, sent: dict[str, Any]
+    anybody: Caller, sent: dict[str, Any]
 ) -> None:
-    assert said(caller.post("/v1/images", **sent)) == {("/file", "missing_field")}
+    assert said(anybody.post("/v1/images", **sent)) == {("/file", "missing_field")}
 
 
 def test_an_upload_answers_200_with_the_same_image_when_the_bytes_came_before(
@@ -119,18 +120,19 @@ def test_an_upload_makes_an_image_of_its_own_when_another_account_has_the_bytes(
 
 @pytest.mark.parametrize("item", corpus(), ids=lambda item: item.name)
 def test_an_upload_gets_its_code_or_its_size_when_the_picture_is_hostile(
-    caller: Caller, settings: Settings, services: Services, item: Hostile
+    anybody: Caller, item: Hostile
 ) -> None:
-    answer = caller.send_picture(item.data)
+    services: Services = anybody.client.application.extensions[EXTENSION].services
+    before = len(rows(services)), len(stored(services.settings))
+    answer = anybody.send_picture(item.data)
     if isinstance(item.expected, Decoded):
         expected = (item.expected.width, item.expected.height, item.expected.content_type)
-        assert answer.status_code == 201, answer.text
+        assert answer.status_code in (200, 201), answer.text  # some are the same bytes
         image = answer.json
         assert (image["width"], image["height"], image["content_type"]) == expected
     else:
         assert is_problem(answer, CODES[item.expected], item.expected)
-        assert not stored(settings)
-        assert not rows(services)
+        assert (len(rows(services)), len(stored(services.settings))) == before
 
 
 @pytest.mark.parametrize(
@@ -151,9 +153,9 @@ def test_an_upload_is_judged_by_its_bytes_when_there_is_no_header(caller: Caller
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain"])
 def test_an_upload_is_refused_when_the_header_says_no_picture(
-    caller: Caller, content_type: str
+    anybody: Caller, content_type: str
 ) -> None:
-    answer = caller.send_picture(a_picture(), content_type)
+    answer = anybody.send_picture(a_picture(), content_type)
     assert is_problem(answer, 415, "unsupported_media_type")
 
 
@@ -164,6 +166,21 @@ def test_an_upload_is_too_large_when_the_operator_allows_less(
     caller = caller_of(build(max_image_bytes=500))
     sent = form(a_picture()) if as_form else {"data": a_picture(), "content_type": "image/png"}
     assert is_problem(caller.post("/v1/images", **sent), 413, "image_too_large")
+
+
+def test_an_upload_is_too_large_and_not_cut_off_when_it_comes_in_chunks(
+    build: Callable[..., Services],
+) -> None:
+    data = a_picture()
+    caller = caller_of(build(max_image_bytes=len(data)))
+    for sent, status in ((data, 201), (data + b"\0", 413)):
+        answer = caller.post(
+            "/v1/images",
+            input_stream=io.BytesIO(sent),
+            content_type="image/png",
+            environ_overrides={"wsgi.input_terminated": True},
+        )
+        assert answer.status_code == status, answer.text
 
 
 def test_an_upload_is_too_large_when_a_form_is_beyond_all_bounds(
@@ -206,10 +223,10 @@ def test_an_image_stays_when_a_job_that_has_not_ended_needs_it(caller: Caller, r
 
 
 @pytest.mark.parametrize("image_id", [f"img_{NOBODY}", "img_x", "x" * 3000, "img_%00", "..%2fx"])
-def test_an_image_is_not_found_when_there_is_none(caller: Caller, image_id: str) -> None:
+def test_an_image_is_not_found_when_there_is_none(anybody: Caller, image_id: str) -> None:
     for method, path in (
         ("GET", f"/v1/images/{image_id}"),
         ("DELETE", f"/v1/images/{image_id}"),
         ("POST", f"/v1/images/{image_id}/complete"),
     ):
-        assert is_problem(caller.call(method, path), 404, "not_found")
+        assert is_problem(anybody.call(method, path), 404, "not_found")

@@ -118,12 +118,12 @@ def test_a_job_shows_its_error_when_it_failed(caller: Caller, services: Services
 
 
 @pytest.mark.parametrize("job_id", [f"job_{NOBODY}", "job_x", "x", f"img_{NOBODY}", "job_%00"])
-def test_a_job_is_not_found_when_there_is_none(caller: Caller, job_id: str) -> None:
+def test_a_job_is_not_found_when_there_is_none(anybody: Caller, job_id: str) -> None:
     path = f"/v1/jobs/{job_id}"
     for method, url in (
         ("GET", path), ("DELETE", path), ("POST", f"{path}/cancel"), ("POST", f"{path}/retry"),
     ):  # fmt: skip
-        assert is_problem(caller.call(method, url), 404, "not_found")
+        assert is_problem(anybody.call(method, url), 404, "not_found")
 
 
 def test_a_queued_job_is_canceled_at_once_when_its_owner_asks_however_often(
@@ -328,9 +328,9 @@ def test_a_list_is_of_those_that_match_all_when_several_filters_are_given(caller
     ],
 )
 def test_a_list_is_refused_when_a_parameter_is_wrong(
-    caller: Caller, query: str, violation: tuple[str, str]
+    anybody: Caller, query: str, violation: tuple[str, str]
 ) -> None:
-    assert said(caller.get(f"/v1/jobs?{query}")) == {violation}
+    assert said(anybody.get(f"/v1/jobs?{query}")) == {violation}
 
 
 def test_a_list_names_every_parameter_when_several_are_wrong(caller: Caller) -> None:

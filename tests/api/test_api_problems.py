@@ -45,15 +45,15 @@ def test_a_problems_type_is_a_page_that_explains_it_when_it_is_opened(caller: Ca
 
 
 @pytest.mark.parametrize("name", ["a", "A-9_z", "x" * 128, "0af7651916cd43dd:b7ad.1"])
-def test_a_request_keeps_its_name_when_it_is_a_sane_token(caller: Caller, name: str) -> None:
-    answer = caller.get("/v1/nowhere", headers={"X-Request-Id": name})
+def test_a_request_keeps_its_name_when_it_is_a_sane_token(anybody: Caller, name: str) -> None:
+    answer = anybody.get("/v1/nowhere", headers={"X-Request-Id": name})
     assert answer.headers["X-Request-Id"] == answer.json["request_id"] == name
-    assert caller.get("/livez", headers={"X-Request-Id": name}).headers["X-Request-Id"] == name
+    assert anybody.get("/livez", headers={"X-Request-Id": name}).headers["X-Request-Id"] == name
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 129, "a b", "a\tb", "ü", "<b>", "a;b", '"', "%0a"])
-def test_a_request_gets_a_name_when_its_own_is_not_sane(caller: Caller, name: str) -> None:
-    answer = caller.get("/v1/engines", headers={"X-Request-Id": name})
+def test_a_request_gets_a_name_when_its_own_is_not_sane(anybody: Caller, name: str) -> None:
+    answer = anybody.get("/v1/engines", headers={"X-Request-Id": name})
     assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["X-Request-Id"])
 
 
@@ -77,9 +77,9 @@ def test_requests_have_different_names_when_they_bring_none(caller: Caller) -> N
     ],
 )
 def test_a_method_is_refused_with_those_allowed_when_the_address_has_others(
-    caller: Caller, method: str, path: str, allowed: set[str]
+    anybody: Caller, method: str, path: str, allowed: set[str]
 ) -> None:
-    answer = caller.call(method, path)
+    answer = anybody.call(method, path)
     assert is_problem(answer, 405, "method_not_allowed")
     assert set(answer.headers["Allow"].split(", ")) == allowed
 
@@ -88,8 +88,8 @@ def test_a_method_is_refused_with_those_allowed_when_the_address_has_others(
     "path", ["/v1/", "/v1/jobs/", "/v1/job", "/v2/jobs", "/docs/assets/../api.py", "/docs/assets/x",
              "/objects", "/favicon.ico", "/%00", "/v1/jobs/%ff", "/static/x"],
 )  # fmt: skip
-def test_an_address_is_not_found_when_nothing_is_there(caller: Caller, path: str) -> None:
-    assert is_problem(caller.get(path), 404, "not_found")
+def test_an_address_is_not_found_when_nothing_is_there(anybody: Caller, path: str) -> None:
+    assert is_problem(anybody.get(path), 404, "not_found")
 
 
 def test_a_failure_tells_nothing_of_itself_when_nobody_foresaw_it(

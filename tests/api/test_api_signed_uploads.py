@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -120,6 +121,19 @@ def test_a_put_is_refused_when_its_size_is_not_the_announced_one(
     assert not staged(settings)
 
 
+def test_a_put_is_refused_when_the_client_went_away_before_its_end(
+    caller: Caller, settings: Settings
+) -> None:
+    url = local(caller.announce(DATA).json["upload"]["url"])
+    answer = caller.client.put(
+        url,
+        input_stream=io.BytesIO(DATA[:-9]),
+        environ_overrides={"wsgi.input_terminated": True, "CONTENT_LENGTH": str(len(DATA))},
+    )
+    assert is_problem(answer, 400, "malformed_request")
+    assert not staged(settings)
+
+
 def test_a_put_is_refused_when_its_size_is_not_said(caller: Caller) -> None:
     url = local(caller.announce(DATA).json["upload"]["url"])
     answer = caller.client.put(url, headers={"Transfer-Encoding": "chunked"})
@@ -204,13 +218,13 @@ def test_an_announcement_is_fulfilled_when_the_bytes_come_directly(caller: Calle
     ],
 )
 def test_an_announcement_is_refused_when_a_field_is_wrong(
-    caller: Caller, change: dict[str, Any], violation: tuple[str, str]
+    anybody: Caller, change: dict[str, Any], violation: tuple[str, str]
 ) -> None:
-    assert said(caller.announce(DATA, **change)) == {violation}
+    assert said(anybody.announce(DATA, **change)) == {violation}
 
 
-def test_an_announcement_names_every_field_when_all_are_wrong(caller: Caller) -> None:
-    answer = caller.post("/v1/images/uploads", json={"size_bytes": -1, "x/y~z": 1})
+def test_an_announcement_names_every_field_when_all_are_wrong(anybody: Caller) -> None:
+    answer = anybody.post("/v1/images/uploads", json={"size_bytes": -1, "x/y~z": 1})
     assert said(answer) == {
         ("/content_type", "missing_field"),
         ("/size_bytes", "out_of_range"),

@@ -167,15 +167,16 @@ def refusals(caller: Caller, **changes: Any) -> Found:
     ],
 )  # fmt: skip
 def test_a_submission_is_refused_with_a_code_and_its_place_when_one_thing_is_wrong(
-    caller: Caller, changes: dict[str, Any], found: Found
+    anybody: Caller, changes: dict[str, Any], found: Found
 ) -> None:
-    assert refusals(caller, **changes) == found
+    assert refusals(anybody, **changes) == found
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"drags": [drag(30, 0, 40, 0), drag(0, 10, 0, 20), drag(63, 20, 63, 30), drag(20, 47, 30, 47)]},
+        {"drags": [drag(30, 0, 40, 0), drag(0, 10, 0, 20)]},
+        {"drags": [drag(63, 20, 63, 30), drag(20, 47, 30, 47)]},
         {"drags": [drag(20.25, 20.5, 28.75, 20)]},
         {"drags": [DRAG, drag(40, 40, 40, 40)]},
         {"drags": [drag(i % 32 + 9, i // 32 * 9 + 9, i % 32 + 10, i // 32 * 9 + 9)
@@ -205,12 +206,12 @@ def test_a_submission_is_refused_with_a_code_and_its_place_when_one_thing_is_wro
     ],
 )  # fmt: skip
 def test_a_submission_is_accepted_when_everything_is_at_its_limit(
-    caller: Caller, changes: dict[str, Any]
+    anybody: Caller, changes: dict[str, Any]
 ) -> None:
-    body = caller.body(**changes)
-    dry = caller.post("/v1/jobs/validate", json=body).json
+    body = anybody.body(**changes)
+    dry = anybody.post("/v1/jobs/validate", json=body).json
     assert dry["valid"], dry["problems"]
-    answer = caller.post("/v1/jobs", json=body)
+    answer = anybody.post("/v1/jobs", json=body)
     assert answer.status_code == 202, answer.text
 
 

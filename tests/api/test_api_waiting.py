@@ -176,11 +176,13 @@ def test_a_wait_goes_on_when_the_database_fails_for_a_moment(
     ],
 )  # fmt: skip
 def test_a_preference_is_ignored_when_it_is_malformed_or_another(
-    caller: Caller, prefer: str
+    anybody: Caller, prefer: str
 ) -> None:
-    job_id = caller.job()["id"]
+    job_id = anybody.job()["id"]
     started = time.monotonic()
-    answer = caller.get(f"/v1/jobs/{job_id}", headers={"Prefer": prefer.encode().decode("latin-1")})
+    answer = anybody.get(
+        f"/v1/jobs/{job_id}", headers={"Prefer": prefer.encode().decode("latin-1")}
+    )
     assert answer.status_code == 200
     assert "Preference-Applied" not in answer.headers
     assert time.monotonic() - started < SOON_S

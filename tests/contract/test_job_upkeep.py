@@ -252,3 +252,26 @@ def test_what_a_worker_stored_goes_when_its_lease_was_lost(
     for candidate in result["candidates"]:
         with pytest.raises(NotFound):
             services.objects.get(candidate["key"])
+
+
+def test_a_running_job_fails_when_its_engine_hangs_long_past_its_deadline(
+    services: Services, make: Factory
+) -> None:
+    job = make.running(timeout_s=60)
+    let_pass(services.database, 61)
+    assert services.upkeep.fail_overdue() == []  # its engine may still stop it by itself
+    let_pass(services.database, services.settings.lease_s)
+    assert [failed.id for failed in services.upkeep.fail_overdue()] == [job.id]
+    row = row_of(services.database, job.id)
+    assert (row["status"], row["error"]["code"]) == ("failed", "timeout")
+    assert not services.leases.succeed(job, a_result(job))
+
+
+def test_a_job_does_not_expire_when_it_was_started_in_time_and_given_back(
+    services: Services, make: Factory
+) -> None:
+    job = make.running(expires_in_s=60)
+    assert services.leases.give_back(job)
+    let_pass(services.database, 61)
+    assert services.upkeep.expire_waiting() == []
+    assert services.leases.claim_next("warp", "worker") is not None

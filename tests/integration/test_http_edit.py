@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from PIL import Image
 
 from shared.imaging import decode, decode_mask, encode
 from tests.crowd import in_threads
-from tests.integration.embedded.running import REPOSITORY, EmbeddedService
+from tests.integration.embedded.running import REPOSITORY, EmbeddedService, StartService
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -416,3 +418,21 @@ def test_a_result_is_gone_when_its_job_is_deleted(editor: Editor) -> None:
 def test_nothing_was_unforeseen_when_all_of_this_was_done(service: EmbeddedService) -> None:
     logs = [path.read_text() for path in Path(service.home).rglob("*.log")]
     assert not any("Traceback" in text for text in [service.said, *logs])
+
+
+def test_a_wait_is_answered_when_the_service_is_told_to_end(start_service: StartService) -> None:
+    service = start_service()
+    service.wait_until_up()
+    with service.api() as api, ThreadPoolExecutor(1) as pool:
+        editor = Editor(api)
+        image = editor.upload(encode(pattern(), "png"))["id"]
+        service.child("worker-warp").signal(signal.SIGSTOP)
+        job = editor.submit(image=image, mask=RECT, drags=[DRAG])
+        path, wait = f"/v1/jobs/{job['id']}", {"Prefer": "wait=60"}
+        answer = pool.submit(api.get, path, headers=wait)
+        time.sleep(0.5)
+        assert not answer.done()
+        service.child("api").signal(signal.SIGTERM)
+        found = answer.result(10)
+        assert found.status_code == 200
+        assert found.json()["status"] in ("queued", "running")

@@ -213,7 +213,7 @@ def test_a_job_is_tried_again_when_the_storage_takes_half_of_its_result(
 class ForgetfulLeases(LeaseStore):
     """The database is away whenever an outcome should be written."""
 
-    def succeed(self, job: Job, result: dict[str, Any]) -> bool:
+    def succeed(self, job: Job, result: dict[str, Any], steps: int | None = None) -> bool:
         raise DatabaseUnavailable("away")
 
 

@@ -109,8 +109,8 @@ def upgrade() -> None:
         "jobs",
         ["deadline_at"],
         unique=False,
-        sqlite_where=sa.text("status = 'queued'"),
-        postgresql_where=sa.text("status = 'queued'"),
+        sqlite_where=sa.text("status IN ('queued', 'running')"),
+        postgresql_where=sa.text("status IN ('queued', 'running')"),
     )
     op.create_index(
         "ix_jobs_expiry",
