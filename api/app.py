@@ -20,6 +20,7 @@ from api.routes.images import images
 from api.routes.jobs import jobs
 from api.routes.objects import objects
 from api.strict_json import StrictRequest, shape_violation
+from api.studio import studio
 from api.waiting import FinalWatcher
 from shared.errors import InvalidRequest
 from shared.ids import id_form
@@ -59,6 +60,7 @@ def create_app(services: Services) -> OpenAPI:
         app.register_api(api_blueprint)
     app.register_blueprint(objects)
     app.register_blueprint(docs)
+    app.register_blueprint(studio)
     return app
 
 

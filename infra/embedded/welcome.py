@@ -19,7 +19,7 @@ PAGE = """\
     as URL   {url}
 
     docs     {base_url}/docs
-    studio   not there yet
+    studio   {base_url}/studio#key={key}
     key      {key}
              (kept in {key_file})
 

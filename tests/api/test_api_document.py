@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from flask import Flask
 
 #: Served, but not a part of the contract that clients program against.
-PAGES = {"/", "/docs", "/docs/start.js", "/docs/assets/{name}", "/docs/errors", "/openapi.json"}
+PAGES = {
+    "/", "/docs", "/docs/start.js", "/docs/assets/{name}", "/docs/errors", "/openapi.json",
+    "/studio", "/studio/{name}",
+}  # fmt: skip
 SIGNED = {"/objects/{key}"}  #: its addresses come ready to use
 
 

@@ -42,6 +42,7 @@ def test_service_is_ready_and_serves_its_docs(service: EmbeddedService) -> None:
 def test_terminal_says_all_that_a_newcomer_needs(service: EmbeddedService) -> None:
     assert str(service.home / "sample-result.png") in service.said
     assert f"{service.url}/docs" in service.said
+    assert f"{service.url}/studio#key={service.key}" in service.said
     assert service.key in service.said
     assert "curl -sS" in service.said
     assert "\x1b" not in service.said
