@@ -1,0 +1,111 @@
+"""The `lightningdrag` engine: edits of pictures in, candidates out, alone or many together.
+
+    edit ──canvas──▶ CanvasEdit ─┐                     ┌─▶ canvas ──composite──▶ picture
+    edit ──canvas──▶ CanvasEdit ─┴── Pipeline, a round ┴─▶ canvas ── next round ...
+
+See `docs/engines/lightningdrag.md`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import torch
+
+from worker.engines.base import Edit, Outcome, Watch
+from worker.engines.lightningdrag.build import Model, build_model
+from worker.engines.lightningdrag.config import ModelConfig, SchedulerName
+from worker.engines.lightningdrag.pipeline import Pipeline
+from worker.engines.lightningdrag.run import Run, shape_of, start_run
+from worker.engines.lightningdrag.speed import Speed, chosen_kernels, speed_up
+from worker.engines.lightningdrag.warm_up import warm_up
+
+REVISION = "ld1"  #: of this code: a new one where the same edit gives another picture
+DIGEST_DIGITS = 40  #: of the folder's SHA-256; the table that shows it has room for 80 characters
+
+
+class Asked(NamedTuple):
+    """An edit, and who watches over it."""
+
+    edit: Edit
+    watch: Watch
+
+
+class LightningDragEngine:
+    """One model; one pass through it at a time, whatever the number of threads that ask."""
+
+    name = "lightningdrag"
+
+    def __init__(self, model: Model, speed: Speed = Speed()) -> None:  # noqa: B008 - frozen
+        self.scheduler: SchedulerName = model.scheduler
+        self.speed = speed
+        self.pipeline = Pipeline(model, speed_up(model, speed))
+        kind = f"{model.scheduler}:{str(model.dtype).removeprefix('torch.')}"
+        self.model_digest = f"{REVISION}:{kind}:{model.digest[:DIGEST_DIGITS]}"
+        self._one_at_a_time = threading.Lock()
+        with chosen_kernels(speed):
+            warm_up(self.pipeline, speed)
+
+    @classmethod
+    def load(cls, config: ModelConfig, speed: Speed = Speed()) -> LightningDragEngine:  # noqa: B008
+        """Load a model folder; `ModelFolderError` names everything that is wrong with it."""
+        return cls(build_model(config), speed)
+
+    def run(self, edit: Edit, watch: Watch) -> Outcome:
+        """Make the candidates of one edit; raises what its watch does, or `InvalidRequest`."""
+        (outcome,) = self.run_together([Asked(edit, watch)])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def group_of(self, edit: Edit) -> Hashable:
+        """Edits of one group can be run together: canvas, steps, and guided or not."""
+        return shape_of(edit, self.scheduler)
+
+    def cost_of(self, edit: Edit) -> int:
+        """How much of a batch an edit takes: its candidates, each a row of every pass."""
+        return edit.candidates
+
+    def run_together(self, asked: Sequence[Asked]) -> list[Outcome | Exception]:
+        """Make the candidates of edits of one group; for each its outcome, or why it has none.
+
+        One that is wrong, or whose watch raises between two steps, harms no other. `MemoryError`
+        when all of them together need more memory than there is: ask for fewer at once.
+        """
+        runs = [_started(each, self.scheduler) for each in asked]
+        going = [run for run in runs if isinstance(run, Run)]
+        try:
+            with self._one_at_a_time, chosen_kernels(self.speed):
+                while going := [run for run in going if run.is_going]:
+                    self._next_round(going)
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            raise MemoryError(f"{len(asked)} edits at once: {error}") from None
+        return [run.outcome() if isinstance(run, Run) else run for run in runs]
+
+    def _next_round(self, runs: Sequence[Run]) -> None:
+        """One pass for all runs; those that end in it are not `is_going` any more."""
+        edits, owners = [], []
+        for run in runs:
+            for edit in run.canvas_edits():
+                edits.append(edit)
+                owners.append(run)
+
+        def leave(index: int) -> list[int]:
+            for run in runs:
+                run.after_step(index)
+            return [number for number, run in enumerate(owners) if not run.is_going]
+
+        pictures = self.pipeline(edits, leave)
+        for run in runs:
+            own = [made for made, owner in zip(pictures, owners, strict=True) if owner is run]
+            run.take([picture for made in own for picture in made])
+
+
+def _started(asked: Asked, scheduler: SchedulerName) -> Run | Exception:
+    try:
+        return start_run(asked.edit, scheduler, asked.watch)
+    except Exception as error:  # noqa: BLE001 - given back: it is this edit's alone
+        return error
