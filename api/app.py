@@ -6,6 +6,7 @@ import os
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 
+from flask import request
 from pydantic import ValidationError
 from werkzeug.routing import BaseConverter
 
@@ -19,10 +20,10 @@ from api.routes.health import health
 from api.routes.images import images
 from api.routes.jobs import jobs
 from api.routes.objects import objects
-from api.strict_json import StrictRequest, shape_violation
+from api.strict_json import StrictRequest, json_pointer, shape_violation
 from api.studio import studio
 from api.waiting import FinalWatcher
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, Violation
 from shared.ids import id_form
 from shared.signed_urls import UrlSigner
 
@@ -55,6 +56,7 @@ def create_app(services: Services) -> OpenAPI:
     app.validation_error_callback = _refuse
     app.url_map.converters.update(image=_ImageId, job=_JobId)
     register_identification(app)
+    app.before_request(_refuse_query)
     register_error_handlers(app)
     for api_blueprint in (images, jobs, engines, health):
         app.register_api(api_blueprint)
@@ -62,6 +64,15 @@ def create_app(services: Services) -> OpenAPI:
     app.register_blueprint(docs)
     app.register_blueprint(studio)
     return app
+
+
+def _refuse_query() -> None:
+    """No address under `/v1` but the list of jobs takes parameters."""
+    if request.path.startswith("/v1/") and request.args and request.endpoint != "jobs.list_jobs":
+        raise InvalidRequest(
+            Violation(json_pointer([name]), "unknown_field", "there is no such parameter")
+            for name in request.args
+        )
 
 
 def _refuse(error: ValidationError) -> None:

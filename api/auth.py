@@ -16,6 +16,7 @@ log = structlog.get_logger()
 
 _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _BEARER = re.compile(r"Bearer +(\S+) *", re.IGNORECASE)
+CHUNK_BYTES = 64 * 1024
 HINT = "Send `Authorization: Bearer tow_...`"
 
 
@@ -47,7 +48,21 @@ def _authorize() -> None:
     g.account_id = account_id
 
 
+def _read_rest() -> None:
+    """What was refused before its body was read: the connection is of no use until it is."""
+    left = services().settings.max_image_bytes + CHUNK_BYTES
+    if (request.content_length or 0) > left:
+        return
+    body = request.environ["wsgi.input"]
+    try:
+        while left > 0 and (chunk := body.read(CHUNK_BYTES)):
+            left -= len(chunk)
+    except OSError:  # the client has gone
+        log.info("client_gone")
+
+
 def _finish(response: Response) -> Response:
+    _read_rest()
     response.headers["X-Request-Id"] = g.get("request_id", "")
     duration_ms = round((time.monotonic() - g.get("started", time.monotonic())) * 1000, 1)
     log.info(

@@ -20,7 +20,7 @@ EXTENSION = "towline"
 class Context:
     """One for each process.
 
-    decoding: held while a picture is decoded; each may take hundreds of megabytes.
+    decoding: held while a picture or a mask is in memory as pixels: hundreds of megabytes each.
     """
 
     services: Services

@@ -74,9 +74,8 @@ class PolygonMask(_Body):
 def _mask_branch(value: Any) -> str | None:
     if isinstance(value, str):
         return "branch:image"
-    if isinstance(value, dict | BaseModel):
-        return "branch:polygon" if "polygon" in dict(value) else "branch:rect"
-    return None
+    names = {"rect", "polygon"} & set(dict(value)) if isinstance(value, dict | BaseModel) else set()
+    return f"branch:{names.pop()}" if len(names) == 1 else None
 
 
 Mask = Annotated[

@@ -35,6 +35,16 @@ _CODES = {
 }
 
 
+_DETAILS = {
+    "extra_forbidden": "there is no such field",
+    "missing": "this field is needed",
+    "model_type": "expected a JSON object",
+    "model_attributes_type": "expected a JSON object",
+    "dict_type": "expected a JSON object",
+    "list_type": "expected a JSON array",
+}
+
+
 class StrictRequest(Request):
     """400 for what is no JSON, 415 for what does not say that it is."""
 
@@ -44,8 +54,10 @@ class StrictRequest(Request):
             raise UnsupportedMediaType("Send the body as `Content-Type: application/json`.")
         try:
             value = _read(self.get_limited(MAX_JSON_BYTES))
-        except (ValueError, RecursionError) as error:
-            raise BadRequest(f"The body is not JSON: {error}.") from None
+        except RecursionError:
+            raise BadRequest(f"The body is nested deeper than {MAX_DEPTH} levels.") from None
+        except ValueError as error:
+            raise BadRequest(f"The body is not JSON: {_reason(error)}.") from None
         except RequestEntityTooLarge:
             raise RequestEntityTooLarge(
                 f"A JSON body has at most {MAX_JSON_BYTES} bytes."
@@ -67,6 +79,11 @@ def _read(data: bytes) -> Any:
     value = json.loads(data.decode(), parse_constant=_no_constant, object_pairs_hook=_object)
     _check(value, MAX_DEPTH)
     return value
+
+
+def _reason(error: ValueError) -> str:
+    text = str(error)
+    return "a number has too many digits" if "set_int_max_str_digits" in text else text
 
 
 def _no_constant(name: str) -> float:
@@ -101,7 +118,7 @@ def shape_violation(error: ErrorDetails) -> Violation:
     code = _CODES.get(error["type"], "wrong_type")
     if code == "out_of_range" and location[:1] == ["options"]:
         code = "option_out_of_range"
-    detail = "there is no such field" if code == "unknown_field" else error["msg"]
+    detail = _DETAILS.get(error["type"], error["msg"].replace(" after validation", ""))
     return Violation(json_pointer(location), code, detail)
 
 

@@ -162,10 +162,11 @@ def _check_on_picture(
     size = (picture.width or 0, picture.height or 0)
     drags = [located for _, drags in rounds for located in drags]
     found: list[Violation] = []
-    mask_HW = _mask_pixels(body, drags, size, mask_image, at, found)
-    if mask_HW is None:
-        return found + check_points(drags, *size)
-    return found + check_placement(mask_HW, drags, engine.border_px if engine else 0)
+    with at.decoding:  # masks of large pictures take memory, whatever they are made from
+        mask_HW = _mask_pixels(body, drags, size, mask_image, at, found)
+        if mask_HW is None:
+            return found + check_points(drags, *size)
+        return found + check_placement(mask_HW, drags, engine.border_px if engine else 0)
 
 
 def _mask_pixels(
@@ -202,10 +203,9 @@ def _mask_image_pixels(
     except NotFound:
         raise StorageUnavailable(f"The bytes of {mask.id} are not in object storage.") from None
     settings = at.services.settings
-    with at.decoding:
-        return decode_mask(
-            data, max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
-        )
+    return decode_mask(
+        data, max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
+    )
 
 
 def _mask_spec(mask: Mask | None) -> MaskSpec:

@@ -121,7 +121,7 @@ class Database:
         except PoolTimeout as error:
             raise DatabaseUnavailable("Too many wait for a connection to the database.") from error
         except OperationalError as error:
-            raise DatabaseUnavailable(f"The database did not answer: {error.orig}") from error
+            raise DatabaseUnavailable("The database did not answer.") from error
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise

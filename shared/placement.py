@@ -10,7 +10,7 @@ from shared.errors import Violation
 from shared.parts import check_connected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     import numpy as np
     from numpy.typing import NDArray
@@ -27,14 +27,16 @@ def check_placement(
     found = check_points(drags, width, height)
     if not mask_HW.any():
         return [*found, Violation("/mask", "mask_empty", "the mask lets no pixel change")]
-    found += check_in_mask(mask_HW, without(drags, found))
+    found += check_in_mask(mask_HW, drags, {fault.pointer for fault in found})
     if inset_px:
         found += check_borders(mask_HW, without(drags, found), inset_px)
     return found + check_connected(mask_HW, without(drags, found))
 
 
-def check_in_mask(mask_HW: NDArray[np.bool_], drags: list[Located]) -> list[Violation]:
-    """Every point that does not lie on a pixel of the mask. All points are inside the picture."""
+def check_in_mask(
+    mask_HW: NDArray[np.bool_], drags: list[Located], outside: Collection[str] = ()
+) -> list[Violation]:
+    """Every point that does not lie on a pixel of the mask, less those `outside` the picture."""
     return [
         Violation(
             pointer,
@@ -42,7 +44,7 @@ def check_in_mask(mask_HW: NDArray[np.bool_], drags: list[Located]) -> list[Viol
             f"({point.x:g}, {point.y:g}) lies outside the mask: only masked pixels may change",
         )
         for pointer, point in points_of(drags)
-        if not mask_HW[pixel_yx(point)]
+        if pointer not in outside and not mask_HW[pixel_yx(point)]
     ]
 
 

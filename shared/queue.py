@@ -107,6 +107,17 @@ class Wakeups:
             self._closed_until = time.monotonic() + BREAK_S
             log.warning("wakeup_not_sent", engine=engine, error=str(error))
 
+    def clear(self, engine: str) -> bool:
+        """Nothing is due: every message that still waits is void. Whether there were any.
+
+        Ask the database once more after True: a job whose message was among them has been
+        committed before it was sent.
+        """
+        try:
+            return bool(self._redis.delete(engine))
+        except (redis.RedisError, OSError):
+            return False
+
     def waiting(self, queue: str) -> int:
         """How many messages wait in a queue."""
         return int(self._redis.llen(queue))

@@ -1,4 +1,4 @@
-"""One job, from claim to outbox. Read this file first."""
+"""One job, from claim to outcome. Read this file first."""
 
 from __future__ import annotations
 

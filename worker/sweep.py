@@ -48,7 +48,7 @@ def fail_overdue(services: Services) -> None:
 
 def top_up_wakeups(services: Services) -> None:
     """Where more jobs wait than messages, the missing ones are sent."""
-    for engine, due in services.upkeep.due_by_engine().items():
+    for engine, due in services.upkeep.due_by_engine(services.settings.wakeup_window).items():
         services.wakeups.top_up(engine, due)
 
 

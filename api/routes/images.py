@@ -8,13 +8,13 @@ from typing import Any, cast
 
 from flask import Response, request
 from flask_openapi3 import APIBlueprint, RawModel, Tag
-from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.context import account_id, context, services
 from api.openapi import no_content, operation_id, problems
 from api.rendering import render_image, rfc3339
 from api.schemas import ImageOut, ImagePath, UploadBody, UploadOut
-from api.strict_json import StrictRequest
+from api.strict_json import StrictRequest, json_pointer
 from shared.errors import (
     ImageNotUploaded,
     ImageTooLarge,
@@ -102,6 +102,7 @@ def keep_picture(data: bytes, account: str) -> tuple[Image, bool]:
     sha256 = hashlib.sha256(data).hexdigest()
     known = services().images.find(account, sha256)
     if known is not None and known.object_key is not None:
+        _restore(known.object_key, data)
         return known, False
     settings = services().settings
     with context().decoding:
@@ -116,6 +117,14 @@ def keep_picture(data: bytes, account: str) -> tuple[Image, bool]:
     if image.object_key != key:  # a rival stored the same bytes first
         services().objects.delete(key)
     return image, is_new
+
+
+def _restore(key: str, data: bytes) -> None:
+    """Bytes that the object storage has lost come back with the next upload."""
+    try:
+        services().objects.size(key)
+    except NotFound:
+        services().objects.put(key, data)
 
 
 def _complete(image: Image) -> Image:
@@ -138,22 +147,27 @@ def _complete(image: Image) -> Image:
 
 
 def _uploaded_bytes() -> bytes:
-    """The body itself, or the form's `file`; never more than is allowed."""
+    """The body itself, whatever its header says, or the form's one `file`; within the limit."""
     limit = services().settings.max_image_bytes
-    is_form = request.mimetype == "multipart/form-data"
-    if (
-        not is_form
-        and request.mimetype
-        and not request.mimetype.startswith(("image/", "application/octet-stream"))
-    ):
-        raise UnsupportedMediaType("Send the picture's bytes as image/png, image/jpeg, image/webp.")
     try:
-        if not is_form:
+        if request.mimetype != "multipart/form-data":
             return cast("StrictRequest", request).get_limited(limit)
         request.max_content_length = limit + MULTIPART_SLACK_BYTES
-        file = request.files.get("file")
+        return _file_of_form()
     except RequestEntityTooLarge:
         raise ImageTooLarge(f"A picture has at most {limit} bytes.") from None
-    if file is None:
-        raise InvalidRequest([Violation("/file", "missing_field", "the form has no file `file`")])
-    return file.stream.read()
+
+
+def _file_of_form() -> bytes:
+    files = request.files.getlist("file")
+    found = [
+        Violation(json_pointer([name]), "unknown_field", "the form has the field `file` alone")
+        for name in sorted({*request.form, *request.files} - {"file"})
+    ]
+    if not files:
+        found.append(Violation("/file", "missing_field", "the form has no file `file`"))
+    if len(files) > 1:
+        found.append(Violation("/file", "conflicting_fields", "one picture at a time"))
+    if found:
+        raise InvalidRequest(found)
+    return files[0].stream.read()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, Response, request
-from werkzeug.exceptions import BadRequest, Forbidden, LengthRequired, RequestEntityTooLarge
+from werkzeug.exceptions import BadRequest, Forbidden, LengthRequired
 
 from api.context import context, services
+from shared.errors import UploadMismatch
 
 objects = Blueprint("objects", __name__, url_prefix="/objects")
 
@@ -41,7 +42,9 @@ def put_object(key: str) -> Any:
     if request.content_length is None:
         raise LengthRequired("Send a Content-Length.")
     if request.content_length != size_bytes:
-        raise RequestEntityTooLarge(f"{size_bytes} bytes were announced for this URL.")
+        raise UploadMismatch(
+            f"{size_bytes} bytes were announced for this URL, not {request.content_length}."
+        )
     data = request.get_data(cache=False)
     if len(data) != size_bytes:
         raise BadRequest("The body ended before all of it had come.")

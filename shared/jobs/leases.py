@@ -16,8 +16,8 @@ from shared.db import now_ms
 from shared.errors import TowlineError
 from shared.jobs.job import Job
 from shared.jobs.moves import move_jobs
-from shared.jobs.state import JobState, Move, retry_delay_s
-from shared.jobs.tables import jobs, turns
+from shared.jobs.state import Move, retry_delay_s
+from shared.jobs.tables import QUEUED, RUNNING, jobs, turns
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
@@ -176,7 +176,7 @@ def error_to_json(error: TowlineError) -> dict[str, Any]:
 def is_due() -> ColumnElement[bool]:
     """Queued, and neither waiting for a retry nor past a limit that the sweep will enforce."""
     return and_(
-        jobs.c.status == JobState.QUEUED.value,
+        QUEUED,
         jobs.c.run_after <= now_ms(),
         or_(
             jobs.c.started_at.is_not(None),
@@ -191,7 +191,7 @@ def _held_by(job: Job) -> ColumnElement[bool]:
     return and_(
         jobs.c.id == job.id,
         jobs.c.attempt == job.attempt,
-        jobs.c.status == JobState.RUNNING.value,
+        RUNNING,
     )
 
 

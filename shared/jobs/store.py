@@ -6,9 +6,9 @@ Every method takes the account; another account's job does not exist for it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, delete, func, insert, select, update
+from sqlalchemy import and_, delete, func, insert, or_, select, update
 
 from shared.db import insert_unless_there, json_text, now_ms
 from shared.errors import InvalidRequest, JobNotFinal, NotFound, Violation
@@ -17,13 +17,16 @@ from shared.images.tables import images
 from shared.jobs.job import Job, job_from_row
 from shared.jobs.moves import move_jobs, record_event
 from shared.jobs.state import FINAL, JobState, Move
-from shared.jobs.tables import jobs, turns
+from shared.jobs.tables import QUEUED, RUNNING, SUCCEEDED, jobs, turns
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import ColumnElement, Connection, Row, Subquery
 
     from shared.db import Database
     from shared.edits import JobSpec
+
+
+CEILING = 10_000  #: rows that a count looks at
 
 
 class JobStore:
@@ -92,14 +95,14 @@ class JobStore:
                 connection,
                 Move.CANCEL,
                 mine,
-                jobs.c.status == JobState.QUEUED.value,
+                QUEUED,
                 cancel_requested_at=now_ms(),
                 finished_at=now_ms(),
                 retain_until=now_ms() + self._retention_ms,
             ):
                 connection.execute(
                     update(jobs)
-                    .where(mine, jobs.c.status == JobState.RUNNING.value)
+                    .where(mine, RUNNING)
                     .where(jobs.c.cancel_requested_at.is_(None))
                     .values(cancel_requested_at=now_ms())
                 )
@@ -129,45 +132,65 @@ class JobStore:
         """How many jobs will start before each of these queued ones; 0 is next.
 
         Accounts take turns, so a job with r of its own account's jobs before it also
-        waits for at most r + 1 jobs of every other account.
+        waits for at most r + 1 jobs of every other account. Beyond `CEILING` it is a
+        lower bound.
         """
-        queued = and_(jobs.c.engine == engine, jobs.c.status == JobState.QUEUED.value)
-        rank = func.row_number().over(order_by=(jobs.c.priority, jobs.c.id))
-        own = select(jobs.c.id, rank.label("rank")).where(queued, jobs.c.account_id == account_id)
-        ranked = own.subquery()
+        queued = _queued(engine)
         with self._database.reading() as connection:
+            theirs = _counted(queued, jobs.c.account_id != account_id)
             others = connection.scalars(
-                select(func.count())
-                .where(queued, jobs.c.account_id != account_id)
-                .group_by(jobs.c.account_id)
+                select(func.count()).select_from(theirs).group_by(theirs.c.account_id)
             ).all()
-            rows = connection.execute(select(ranked).where(ranked.c.id.in_(list(job_ids)))).all()
-        return {
-            row.id: row.rank - 1 + sum(min(count, row.rank) for count in others) for row in rows
-        }
-
-    def waiting(self, engine: str) -> int:
-        """How many jobs wait for this engine."""
-        with self._database.reading() as connection:
-            return (
-                connection.scalar(
-                    select(func.count()).where(
-                        jobs.c.engine == engine, jobs.c.status == JobState.QUEUED.value
+            ranks = {
+                row.id: connection.scalar(
+                    select(func.count()).select_from(
+                        _counted(queued, jobs.c.account_id == account_id, _goes_before(row))
                     )
                 )
                 or 0
-            )
+                for row in connection.execute(
+                    select(jobs.c.id, jobs.c.priority).where(
+                        queued, jobs.c.account_id == account_id, jobs.c.id.in_(list(job_ids))
+                    )
+                )
+            }
+        return {
+            job_id: rank + sum(min(count, rank + 1) for count in others)
+            for job_id, rank in ranks.items()
+        }
+
+    def waiting(self, engine: str) -> int:
+        """How many jobs wait for this engine, as far as they are counted."""
+        with self._database.reading() as connection:
+            those = _counted(_queued(engine))
+            return connection.scalar(select(func.count()).select_from(those)) or 0
 
     def recent_run_ms(self, engine: str, sample: int = 20) -> list[float]:
         """How long the engine ran for the jobs that succeeded last."""
         query = (
             select(jobs.c.result)
-            .where(jobs.c.engine == engine, jobs.c.status == JobState.SUCCEEDED.value)
+            .where(jobs.c.engine == engine, SUCCEEDED)
             .order_by(jobs.c.finished_at.desc())
             .limit(sample)
         )
         with self._database.reading() as connection:
             return [row.result["timings"]["run_ms"] for row in connection.execute(query)]
+
+
+def _queued(engine: str) -> ColumnElement[bool]:
+    return and_(jobs.c.engine == engine, QUEUED)
+
+
+def _goes_before(row: Row[Any]) -> ColumnElement[bool]:
+    return or_(
+        jobs.c.priority < row.priority,
+        and_(jobs.c.priority == row.priority, jobs.c.id < row.id),
+    )
+
+
+def _counted(*where: ColumnElement[bool]) -> Subquery:
+    """Rows to be counted, `CEILING` at the most: a count must not grow with the queue."""
+    return select(jobs.c.account_id).where(*where).limit(CEILING).subquery()
 
 
 def _hold_images(connection: Connection, account_id: str, spec: JobSpec) -> None:

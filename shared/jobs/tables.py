@@ -12,14 +12,16 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Table,
+    literal_column,
     text,
 )
 
 from shared.db import metadata
 
-QUEUED = text("status = 'queued'")
-RUNNING = text("status = 'running'")
-ACTIVE = text("status IN ('queued', 'running')")
+_QUEUED = text("status = 'queued'")
+_RUNNING = text("status = 'running'")
+_SUCCEEDED = text("status = 'succeeded'")
+_ACTIVE = text("status IN ('queued', 'running')")
 
 jobs = Table(
     "jobs",
@@ -58,18 +60,27 @@ jobs = Table(
     Column("retain_until", BigInteger),  # the row and its pictures are deleted after
     Index(
         "ix_jobs_claim", "engine", "account_id", "priority", "id",
-        sqlite_where=QUEUED, postgresql_where=QUEUED,
+        sqlite_where=_QUEUED, postgresql_where=_QUEUED,
     ),
-    Index("ix_jobs_lease", "lease_until", sqlite_where=RUNNING, postgresql_where=RUNNING),
-    Index("ix_jobs_expiry", "expires_at", sqlite_where=QUEUED, postgresql_where=QUEUED),
-    Index("ix_jobs_deadline", "deadline_at", sqlite_where=ACTIVE, postgresql_where=ACTIVE),
-    Index("ix_jobs_image", "image_id", sqlite_where=ACTIVE, postgresql_where=ACTIVE),
-    Index("ix_jobs_mask", "mask_id", sqlite_where=ACTIVE, postgresql_where=ACTIVE),
+    Index("ix_jobs_lease", "lease_until", sqlite_where=_RUNNING, postgresql_where=_RUNNING),
+    Index("ix_jobs_expiry", "expires_at", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
+    Index("ix_jobs_deadline", "deadline_at", sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
+    Index("ix_jobs_image", "image_id", sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
+    Index("ix_jobs_mask", "mask_id", sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
     Index("ix_jobs_list", "account_id", "id"),
     Index("ix_jobs_list_by_status", "account_id", "status", "id"),
     Index("ix_jobs_retention", "retain_until"),
-    Index("ix_jobs_recent", "engine", "finished_at"),
+    Index(
+        "ix_jobs_recent", "engine", "finished_at",
+        sqlite_where=_SUCCEEDED, postgresql_where=_SUCCEEDED,
+    ),
 )  # fmt: skip
+
+#: Spelt out in the statement, so that the databases see that a partial index holds the rows.
+QUEUED = jobs.c.status == literal_column("'queued'")
+RUNNING = jobs.c.status == literal_column("'running'")
+SUCCEEDED = jobs.c.status == literal_column("'succeeded'")
+ACTIVE = jobs.c.status.in_([literal_column("'queued'"), literal_column("'running'")])
 
 job_events = Table(
     "job_events",

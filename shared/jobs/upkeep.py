@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy import delete, func, or_, select
 
 from shared.db import now_ms
 from shared.errors import TimedOut, WorkerLost
 from shared.jobs.job import Job, job_from_row
 from shared.jobs.leases import RELEASED, error_to_json, is_due
 from shared.jobs.moves import move_jobs
-from shared.jobs.state import JobState, Move
-from shared.jobs.tables import jobs
+from shared.jobs.state import Move
+from shared.jobs.tables import ACTIVE, QUEUED, RUNNING, jobs, turns
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
@@ -43,7 +43,7 @@ class Upkeep:
 
         A job whose owner asked to cancel is canceled; one past its deadline has failed.
         """
-        lapsed = (jobs.c.status == JobState.RUNNING.value, jobs.c.lease_until < now_ms())
+        lapsed = (RUNNING, jobs.c.lease_until < now_ms())
         lost = {"lease_until": None, "losses": jobs.c.losses + 1}
         with self._database.writing() as connection:
             those = jobs.c.id.in_(_slice(connection, *lapsed))
@@ -72,7 +72,7 @@ class Upkeep:
     def expire_waiting(self) -> list[Job]:
         """End the jobs that nobody could start before their `expires_at`."""
         late = (
-            jobs.c.status == JobState.QUEUED.value,
+            QUEUED,
             jobs.c.expires_at < now_ms(),
             jobs.c.started_at.is_(None),
         )
@@ -87,12 +87,11 @@ class Upkeep:
         hangs makes no step at which it could be stopped.
         """
         late = (
+            ACTIVE,
+            jobs.c.deadline_at < now_ms(),
             or_(
-                and_(jobs.c.status == JobState.QUEUED.value, jobs.c.deadline_at < now_ms()),
-                and_(
-                    jobs.c.status == JobState.RUNNING.value,
-                    jobs.c.deadline_at < now_ms() - self._lease_ms,
-                ),
+                QUEUED,
+                jobs.c.deadline_at < now_ms() - self._lease_ms,
             ),
         )
         with self._database.writing() as connection:
@@ -101,15 +100,16 @@ class Upkeep:
             ended = {**self._ended(), "lease_until": None}
             return move_jobs(connection, Move.FAIL, those, *late, error=error, **ended)
 
-    def due_by_engine(self) -> dict[str, int]:
-        """How many jobs could be claimed now, by engine."""
+    def due_by_engine(self, limit: int = SLICE) -> dict[str, int]:
+        """How many jobs could be claimed now, by engine; none is counted beyond `limit`."""
+        due: dict[str, int] = {}
         with self._database.reading() as connection:
-            rows = connection.execute(
-                select(jobs.c.engine, func.count().label("due"))
-                .where(is_due())
-                .group_by(jobs.c.engine)
-            )
-            return {row.engine: row.due for row in rows}
+            for engine in connection.scalars(select(turns.c.engine).distinct()).all():
+                those = select(jobs.c.id).where(jobs.c.engine == engine, is_due()).limit(limit)
+                counted = connection.scalar(select(func.count()).select_from(those.subquery()))
+                if counted:
+                    due[engine] = counted
+        return due
 
     def past_retention(self) -> list[Job]:
         """A slice of the jobs that may be forgotten; delete their objects, then `forget` them."""

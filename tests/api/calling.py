@@ -47,7 +47,7 @@ class Caller:
     def delete(self, path: str) -> TestResponse:
         return self.call("DELETE", path)
 
-    def send_picture(self, data: bytes, content_type: str = "image/png") -> TestResponse:
+    def send_picture(self, data: bytes, content_type: str | None = "image/png") -> TestResponse:
         return self.post("/v1/images", data=data, content_type=content_type)
 
     def image(self, data: bytes | None = None) -> str:

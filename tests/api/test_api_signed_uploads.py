@@ -117,7 +117,7 @@ def test_a_put_is_refused_when_its_size_is_not_the_announced_one(
 ) -> None:
     announced = caller.announce(DATA).json
     answer = put(caller, announced["upload"]["url"], data)
-    assert is_problem(answer, 413, "body_too_large")
+    assert is_problem(answer, 422, "upload_mismatch")
     assert not staged(settings)
 
 

@@ -126,10 +126,11 @@ def refusals(caller: Caller, **changes: Any) -> Found:
         # Masks
         ({"mask": 5}, {("/mask", "wrong_type")}),
         ({"mask": []}, {("/mask", "wrong_type")}),
-        ({"mask": {}}, {("/mask/rect", "missing_field")}),
-        ({"mask": {"circle": 1}}, {("/mask/rect", "missing_field"),
-                                   ("/mask/circle", "unknown_field")}),
-        ({"mask": RECT | {"polygon": [[1, 1], [9, 1], [9, 9]]}}, {("/mask/rect", "unknown_field")}),
+        ({"mask": {}}, {("/mask", "wrong_type")}),
+        ({"mask": {"circle": 1}}, {("/mask", "wrong_type")}),
+        ({"mask": RECT | {"polygon": [[1, 1], [9, 1], [9, 9]]}}, {("/mask", "wrong_type")}),
+        ({"mask": {"rect": [25, 10, 40, 38]}, "drags": [drag(20, 20, 99, 20)]},
+         {("/drags/0/handle", "point_outside_mask"), ("/drags/0/target", "point_outside_image")}),
         ({"mask": {"rect": [1, 2, 3]}}, {("/mask/rect", "wrong_length")}),
         ({"mask": {"rect": [1, 2, 3, "4"]}}, {("/mask/rect/3", "wrong_type")}),
         ({"mask": {"rect": [1, 2, 3, 1e9]}}, {("/mask/rect/3", "out_of_range")}),
@@ -512,3 +513,9 @@ def test_a_job_can_be_submitted_again_when_its_request_is_sent_as_it_was_shown(
         again = caller.post("/v1/jobs", json=request)
         assert again.status_code == 202, again.text
         assert again.json["request"] == request
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/validate"])
+def test_a_parameter_is_refused_when_the_address_takes_none(caller: Caller, path: str) -> None:
+    answer = caller.post(f"{path}?x=1", json=caller.body())
+    assert {(e["pointer"], e["code"]) for e in answer.json["errors"]} == {("/x", "unknown_field")}

@@ -98,11 +98,11 @@ def test_a_made_mask_holds_the_pixels_within_its_room_of_a_drag_and_no_others(
 ) -> None:
     drags = [drag for drags in rounds for drag in drags]
     longest = max(math.dist((d.handle.x, d.handle.y), (d.target.x, d.target.y)) for d in drags)
-    room_px = max(32, 0.75 * longest, 0.05 * HEIGHT)
+    room_px = max(48, 1.75 * longest, 0.1 * HEIGHT)
     mask_HW = around_drags(rounds, WIDTH, HEIGHT)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     nearest = np.min([_distances(drag, x, y) for drag in drags], axis=0)
-    sure = np.abs(nearest - room_px) > 1.5  # it is drawn
+    sure = np.abs(nearest - room_px) > 2.5  # it is drawn
     assert (mask_HW == (nearest <= room_px))[sure].all()
 
 

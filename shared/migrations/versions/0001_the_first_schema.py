@@ -146,7 +146,14 @@ def upgrade() -> None:
         sqlite_where=sa.text("status IN ('queued', 'running')"),
         postgresql_where=sa.text("status IN ('queued', 'running')"),
     )
-    op.create_index("ix_jobs_recent", "jobs", ["engine", "finished_at"], unique=False)
+    op.create_index(
+        "ix_jobs_recent",
+        "jobs",
+        ["engine", "finished_at"],
+        unique=False,
+        sqlite_where=sa.text("status = 'succeeded'"),
+        postgresql_where=sa.text("status = 'succeeded'"),
+    )
     op.create_index("ix_jobs_retention", "jobs", ["retain_until"], unique=False)
     op.create_table(
         "turns",
