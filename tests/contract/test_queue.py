@@ -195,3 +195,14 @@ def test_a_ping_says_whether_the_broker_answers(wakeups: Wakeups, broker: Valkey
     broker.kill()
     with pytest.raises(redis.RedisError):
         wakeups.ping()
+
+
+def test_messages_that_are_left_over_go_when_nothing_is_due(
+    wakeups: Wakeups, broker: Valkey
+) -> None:
+    wakeups.top_up("warp", 3)
+    assert wakeups.clear("warp")
+    assert wakeups.waiting("warp") == 0
+    assert not wakeups.clear("warp")
+    broker.kill()
+    assert not wakeups.clear("warp")
