@@ -31,8 +31,8 @@ format: .venv/.installed-dev ## put the code into its format
 	@$(PY) -m ruff check --fix --quiet .
 	@$(PY) -m ruff format .
 
-bench: .venv/.installed-dev ## time the warp engine
-	@$(PY) benchmarks/warp.py $(ARGS)
+bench: .venv/.installed-dev ## time the warp engine; ARGS="--cases DIR"
+	@$(PY) -m benchmarks.warp $(ARGS)
 
 lock: ## take the newest versions into constraints.txt (with Python 3.11, the oldest supported)
 	@python=$${PYTHON:-python3.11}; work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && \

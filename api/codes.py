@@ -79,8 +79,7 @@ PROBLEMS = {
     "unsupported_media_type": Code(
         415,
         "Not a type of body that is taken",
-        "JSON bodies need `Content-Type: application/json`; pictures one of `image/png`,"
-        " `image/jpeg`, `image/webp`, or a form with the field `file`.",
+        "JSON bodies need `Content-Type: application/json`. Of a picture only the bytes count.",
     ),
     "image_unreadable": Code(
         422,

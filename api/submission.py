@@ -28,7 +28,7 @@ from shared.edits import (
 from shared.engines import ENGINES, OPTIONS, SEED_MAX, EngineSpec
 from shared.errors import NotFound, StorageUnavailable, Violation
 from shared.imaging import MAX_SIDE_PX, decode_mask
-from shared.masks import around_drags, from_polygon, from_rect
+from shared.masks import drawn
 from shared.placement import check_placement
 
 if TYPE_CHECKING:
@@ -180,15 +180,12 @@ def _mask_pixels(
     """The mask that the run will have; None where that cannot be said."""
     if _is_under(body.shape_violations, "/mask"):
         return None
-    match _mask_spec(body.mask):
-        case MaskRect() as rect:
-            return from_rect(rect, *size)
-        case MaskPolygon() as polygon:
-            return from_polygon(polygon, *size)
-        case MaskImage():
-            return None if image is None else _mask_image_pixels(image, size, at, found)
-    has_place = drags and not check_points(drags, *size)
-    return around_drags([[drag for _, drag in drags]], *size) if has_place else None
+    spec = _mask_spec(body.mask)
+    if isinstance(spec, MaskImage):
+        return None if image is None else _mask_image_pixels(image, size, at, found)
+    if spec is None and (not drags or check_points(drags, *size)):
+        return None
+    return drawn(spec, [[drag for _, drag in drags]], *size)
 
 
 def _mask_image_pixels(

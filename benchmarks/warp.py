@@ -12,6 +12,7 @@ import argparse
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -46,6 +47,13 @@ class Run:
     error_px: float
     min_jacobian: float
     peak_mb: float
+
+
+def _commit() -> str:
+    """Of the code that was measured."""
+    asked = ["git", "describe", "--always", "--dirty"]
+    answer = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or "unknown"
 
 
 def measure(run: Callable[[], tuple[float, float]], repeats: int) -> Run:
@@ -136,7 +144,7 @@ def _preamble(arguments: list[str], repeats: int) -> list[str]:
         f"{cpu}, {os.cpu_count()} cores, one used; the machine was shared with other work, so",
         f"times are the median (and the fastest) of {repeats} runs after one to warm up.",
         f"Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__},",
-        f"OpenCV {cv2.__version__}, warp digest `{WarpEngine.model_digest}`.",
+        f"OpenCV {cv2.__version__}, warp digest `{WarpEngine.model_digest}`, commit {_commit()}.",
         "",
         "Two numbers in a cell: warp, spline. The spline: `scipy.interpolate.RBFInterpolator`,",
         "thin-plate kernel, targets to handles, 160 fixed anchors on the outline, evaluated on",

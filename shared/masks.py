@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from shared.edits import Drag, MaskPolygon, MaskRect, Point, pixel_yx
+from shared.edits import Drag, MaskImage, MaskPolygon, MaskRect, MaskSpec, Point, pixel_yx
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +18,21 @@ if TYPE_CHECKING:
 ROOM_MIN_PX = 48.0  #: how far a mask that is made reaches beyond a drag, at the least
 ROOM_PER_DRAG = 1.75  #: of the longest drag's length
 ROOM_PER_SIDE = 0.1  #: of the picture's shorter side
+
+
+def drawn(
+    spec: MaskSpec, rounds: Iterable[Iterable[Drag]], width: int, height: int
+) -> NDArray[np.bool_] | None:
+    """The mask as it was written, or made around the drags; None for one that was uploaded."""
+    match spec:
+        case MaskRect():
+            return from_rect(spec, width, height)
+        case MaskPolygon():
+            return from_polygon(spec, width, height)
+        case MaskImage():
+            return None
+        case None:
+            return around_drags(rounds, width, height)
 
 
 def from_rect(rect: MaskRect, width: int, height: int) -> NDArray[np.bool_]:

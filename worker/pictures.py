@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shared import __version__
-from shared.edits import MaskImage, MaskPolygon, MaskRect
 from shared.engines import ENGINES
 from shared.errors import NotFound, StorageUnavailable
 from shared.imaging import decode, decode_mask, encode, encode_mask
-from shared.masks import around_drags, from_polygon, from_rect
+from shared.masks import drawn
 from shared.objects import MASK_NAME, candidate_name, result_key
 from shared.provenance import xmp_packet
 from worker.engines.base import Candidate, Edit, Outcome
@@ -53,15 +52,10 @@ def load_edit(job: Job, services: Services) -> Edit:
 
 
 def _mask(job: Job, width: int, height: int, services: Services) -> NDArray[np.bool_]:
-    match job.spec.mask:
-        case MaskImage(id=image_id):
-            return decode_mask(_fetch(image_id, job, services), **_limits(services))
-        case MaskRect() as rect:
-            return from_rect(rect, width, height)
-        case MaskPolygon() as polygon:
-            return from_polygon(polygon, width, height)
-        case None:
-            return around_drags(job.spec.rounds, width, height)
+    mask_HW = drawn(job.spec.mask, job.spec.rounds, width, height)
+    if mask_HW is not None:
+        return mask_HW
+    return decode_mask(_fetch(job.spec.mask_image or "", job, services), **_limits(services))
 
 
 def _limits(services: Services) -> dict[str, int]:
