@@ -135,7 +135,8 @@ VIOLATIONS = {
         "edge_point_moves_inward": "Where the mask runs off the picture, a point on the edge slides"
         " along it and cannot leave it. Put handle and target both on the edge, or both off it.",
         "duplicate_handle": "Two drags of one round start at the same point.",
-        "duplicate_target": "Two drags of one round end at the same point.",
+        "duplicate_target": "Two drags of one round end at the same point; for `warp`, less than a"
+        " pixel apart, unless they start so.",
         "zero_length_drags": "Every drag of a round has its handle as its target: nothing moves.",
         "mask_empty": "The mask lets no pixel change. White may change, black must stay; a"
         " `rect` is half-open.",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from shared.borders import check_borders
-from shared.edits import Located, check_points, pixel_yx, points_of
+from shared.edits import Located, Point, check_points, pixel_yx, points_of
 from shared.errors import Violation
 from shared.parts import check_connected
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+
+APART_PX = 1.0  #: handles closer than this are one; targets closer than this are refused
 
 
 def check_placement(
@@ -30,6 +35,7 @@ def check_placement(
     found += check_in_mask(mask_HW, drags, {fault.pointer for fault in found})
     if inset_px:
         found += check_borders(mask_HW, without(drags, found), inset_px)
+        found += check_apart(without(drags, found))
     return found + check_connected(mask_HW, without(drags, found))
 
 
@@ -46,6 +52,28 @@ def check_in_mask(
         for pointer, point in points_of(drags)
         if pointer not in outside and not mask_HW[pixel_yx(point)]
     ]
+
+
+def check_apart(drags: list[Located]) -> list[Violation]:
+    """Targets of one round that nearly coincide while their handles do not.
+
+    A field that folds nothing cannot bring two points together.
+    """
+    return [
+        Violation(
+            f"{pointer}/target",
+            "duplicate_target",
+            f"less than {APART_PX:g} px from {other}/target, though their handles are not",
+        )
+        for (other, before), (pointer, drag) in combinations(drags, 2)
+        if other.rsplit("/", 1)[0] == pointer.rsplit("/", 1)[0]
+        and 0 < _distance_px(before.target, drag.target) < APART_PX
+        and _distance_px(before.handle, drag.handle) >= APART_PX
+    ]
+
+
+def _distance_px(a: Point, b: Point) -> float:
+    return math.hypot(a.x - b.x, a.y - b.y)
 
 
 def without(drags: list[Located], faults: Iterable[Violation]) -> list[Located]:

@@ -122,3 +122,13 @@ def test_the_rules_need_neither_scipy_nor_opencv() -> None:
         "sys.exit(any(name in sys.modules for name in ('cv2', 'scipy', 'torch')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_targets_that_nearly_coincide_are_refused_when_their_handles_do_not() -> None:
+    whole = np.ones((40, 40), bool)
+    near = drag(30, 20, 20.4, 20)
+    assert found(whole, drag(10, 20, 20, 20), near) == [("/drags/1/target", "duplicate_target")]
+    assert found(whole, drag(10, 20, 20, 20), drag(10.4, 20, 20.4, 20)) == []
+    rounds = [[drag(10, 20, 20, 20)], [near]]
+    located = [drag for drags in locate(rounds, is_single=False) for drag in drags]
+    assert check_placement(whole, located, inset_px=2) == []
