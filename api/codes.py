@@ -134,9 +134,14 @@ VIOLATIONS = {
         " less where the mask runs off the picture's edge, along which it slides. Widen the mask.",
         "edge_point_moves_inward": "Where the mask runs off the picture, a point on the edge slides"
         " along it and cannot leave it. Put handle and target both on the edge, or both off it.",
-        "duplicate_handle": "Two drags of one round start at the same point.",
+        "duplicate_handle": "Two drags of one round start at the same point; for `lightningdrag`,"
+        " in the same pixel of the canvas at which it works (the detail says how large it is).",
         "duplicate_target": "Two drags of one round end at the same point; for `warp`, less than a"
-        " pixel apart, unless they start so.",
+        " pixel apart, unless they start so; for `lightningdrag`, in the same pixel of its canvas.",
+        "too_many_rounds": "With `split_px`, the rounds that long drags are cut into are at most 32"
+        " in all. Take a larger `split_px`.",
+        "mask_empty_on_canvas": "The engine works at about 512 x 512 pixels and sees one pixel of"
+        " the mask in 8 x 8 of those; nothing of this mask is left there. Widen it.",
         "zero_length_drags": "Every drag of a round has its handle as its target: nothing moves.",
         "mask_empty": "The mask lets no pixel change. White may change, black must stay; a"
         " `rect` is half-open.",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from api.context import Context
 from shared.jobs.state import JobState
+from shared.rounds import expected_steps
 
 if TYPE_CHECKING:
     from shared.images.store import Image
@@ -60,7 +61,7 @@ def _render_job(job: Job, queue: dict[str, Any] | None, at: Context) -> dict[str
         "finished_at": _time(job.finished_at),
         "expires_at": _time(job.expires_at),
         "attempt": job.attempt,
-        "progress": {"step": job.step, "steps": job.steps},
+        "progress": {"step": job.step, "steps": job.steps or expected_steps(job.spec)},
         "queue": queue,
         "request": job.spec.to_json(),
         "result": _result(job, at),

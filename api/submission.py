@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from api.context import Context
 from api.schemas import DragBody, JobBody, Mask, PolygonMask
+from shared.canvas import canvas_violations
 from shared.edits import (
     Drag,
     JobSpec,
@@ -25,11 +26,12 @@ from shared.edits import (
     check_points,
     check_round,
 )
-from shared.engines import ENGINES, OPTIONS, SEED_MAX, EngineSpec
+from shared.engines import ENGINES, SEED_MAX, EngineSpec
 from shared.errors import NotFound, StorageUnavailable, Violation
 from shared.imaging import MAX_SIDE_PX, decode_mask
 from shared.masks import drawn
-from shared.placement import check_placement
+from shared.placement import check_placement, without
+from shared.rounds import split_violations
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,12 +57,13 @@ def understand(body: JobBody, account_id: str, at: Context) -> Submission:
     found = list(body.shape_violations)
     engine = _engine(body, at, found)
     rounds = [(head, [(at, _drag(drag)) for at, drag in drags]) for head, drags in body.located]
-    options = _options(body, engine, found)
+    options = _options(body, engine, at, found)
     found += _check_rounds(body, rounds)
     picture = _image("/image", body.image, account_id, at, found) if body.image else None
     if not body.image and not _mentions(found, "/image"):
         found.append(Violation("/image", "missing_field", "the id of an uploaded image is needed"))
     mask_image = _mask_image(body.mask, account_id, at, found)
+    found += _check_split(options, rounds)
     if picture is not None:
         found += _check_on_picture(body, rounds, picture, mask_image, engine, at)
         found += _check_format(options, picture)
@@ -81,7 +84,9 @@ def _engine(body: JobBody, at: Context, found: list[Violation]) -> EngineSpec | 
     return None
 
 
-def _options(body: JobBody, engine: EngineSpec | None, found: list[Violation]) -> dict[str, Any]:
+def _options(
+    body: JobBody, engine: EngineSpec | None, at: Context, found: list[Violation]
+) -> dict[str, Any]:
     """The engine's options, defaults filled in; one that it does not have is a violation."""
     given = body.options.model_dump(exclude_none=True)
     if engine is None:
@@ -92,7 +97,7 @@ def _options(body: JobBody, engine: EngineSpec | None, found: list[Violation]) -
     if given.get("candidates", 1) > engine.max_candidates:
         detail = f"the engine {engine.name} makes at most {engine.max_candidates}"
         found.append(Violation("/options/candidates", "option_not_supported", detail))
-    defaults = {name: OPTIONS[name].default for name in sorted(engine.options)}
+    defaults = engine.defaults(at.services.settings.model_scheduler)
     chosen = {name: given.get(name, default) for name, default in defaults.items()}
     if "seed" in chosen and chosen["seed"] is None:
         chosen["seed"] = secrets.randbelow(SEED_MAX + 1)
@@ -166,7 +171,19 @@ def _check_on_picture(
         mask_HW = _mask_pixels(body, drags, size, mask_image, at, found)
         if mask_HW is None:
             return found + check_points(drags, *size)
-        return found + check_placement(mask_HW, drags, engine.border_px if engine else 0)
+        found += check_placement(mask_HW, drags, engine.border_px if engine else 0)
+        if engine is not None and engine.has_canvas:
+            found += _check_on_canvas(rounds, size, mask_HW, found)
+        return found
+
+
+def _check_on_canvas(
+    rounds: Rounds, size: tuple[int, int], mask_HW: NDArray[np.bool_], found: list[Violation]
+) -> list[Violation]:
+    """What is wrong at the size at which the engine works, and was not wrong on the picture."""
+    good = [without(drags, found) for _, drags in rounds]
+    seen = None if _mentions(found, "/mask") else mask_HW
+    return canvas_violations(good, seen, size)
 
 
 def _mask_pixels(
@@ -213,6 +230,14 @@ def _mask_spec(mask: Mask | None) -> MaskSpec:
     if isinstance(mask, PolygonMask):
         return MaskPolygon(tuple(Point(*corner) for corner in mask.polygon))
     return MaskRect(*mask.rect)
+
+
+def _check_split(options: dict[str, Any], rounds: Rounds) -> list[Violation]:
+    """Whether cutting long drags into short ones makes more rounds than there may be."""
+    split_px = options.get("split_px")
+    if split_px is None:
+        return []
+    return split_violations([[drag for _, drag in drags] for _, drags in rounds], split_px)
 
 
 def _check_format(options: dict[str, Any], picture: Image) -> list[Violation]:

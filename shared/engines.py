@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from shared.canvas import canvas_size
+
 SEED_MAX = 2**53 - 1  #: the largest whole number that JSON carries safely (RFC 8259, section 6)
 
 
+Scheduler = Literal["lcm", "ddim"]
 GuidanceDecay = Literal["none", "linear", "square", "quadratic", "inv_square"]
 Quality = Literal["full", "preview"]
 Output = Literal["composite", "canvas"]
@@ -44,6 +47,13 @@ OPTIONS: dict[str, Option] = {
 }
 
 
+#: Defaults that are the scheduler's, not the option's own: the authors' demo, with LCM or without.
+SCHEDULER_DEFAULTS: dict[Scheduler, dict[str, Any]] = {
+    "lcm": {"steps": 8, "guidance": 3.0},
+    "ddim": {"steps": 25, "guidance": 4.0},
+}
+
+
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
     """One engine as its callers see it.
@@ -52,6 +62,7 @@ class EngineSpec:
     max_candidates: how many pictures one job may ask it for.
     border_px: how far inside the mask a point must lie; 0 for an engine that needs no room.
     is_trained: whether a trained model makes the picture (its provenance says so).
+    has_canvas: whether it works at a size of its own (`shared/canvas.py`), not at the picture's.
     """
 
     name: str
@@ -59,10 +70,16 @@ class EngineSpec:
     max_candidates: int
     border_px: float
     is_trained: bool
+    has_canvas: bool
 
     def canvas(self, width: int, height: int) -> tuple[int, int]:
         """The size at which the engine works, for a picture of this size."""
-        return width, height
+        return canvas_size(width, height) if self.has_canvas else (width, height)
+
+    def defaults(self, scheduler: Scheduler) -> dict[str, Any]:
+        """What each of its options is when nobody says, with the scheduler that is loaded."""
+        own = {name: OPTIONS[name].default for name in sorted(self.options)}
+        return {name: SCHEDULER_DEFAULTS[scheduler].get(name, own[name]) for name in own}
 
 
 ENGINES: dict[str, EngineSpec] = {
@@ -72,5 +89,14 @@ ENGINES: dict[str, EngineSpec] = {
         max_candidates=1,
         border_px=2.0,
         is_trained=False,
+        has_canvas=False,
+    ),
+    "lightningdrag": EngineSpec(
+        name="lightningdrag",
+        options=frozenset(OPTIONS) - {"quality", "strict"},
+        max_candidates=8,
+        border_px=0.0,
+        is_trained=True,
+        has_canvas=True,
     ),
 }

@@ -33,10 +33,11 @@ def check_placement(
     if not mask_HW.any():
         return [*found, Violation("/mask", "mask_empty", "the mask lets no pixel change")]
     found += check_in_mask(mask_HW, drags, {fault.pointer for fault in found})
-    if inset_px:
+    if inset_px:  # the mask's content is moved, not made anew: it needs room, and a way
         found += check_borders(mask_HW, without(drags, found), inset_px)
         found += check_apart(without(drags, found))
-    return found + check_connected(mask_HW, without(drags, found))
+        found += check_connected(mask_HW, without(drags, found))
+    return found
 
 
 def check_in_mask(

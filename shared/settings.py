@@ -14,9 +14,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from shared.engines import ENGINES
+from shared.engines import ENGINES, Scheduler
 
 PREFIX = "TOWLINE_"
+
+AttentionKernel = Literal["flash", "cudnn", "efficient", "math"]
+#: Width and height of a canvas in pixels, and how many candidates go through it at once.
+FixedSize = Annotated[str, Field(pattern=r"^[1-9]\d*x[1-9]\d*x[1-9]\d*$")]
 
 
 class SettingsError(Exception):
@@ -46,6 +50,20 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(40_000_000, ge=1)
     provenance: Literal["on", "off"] = "on"
 
+    # The model of `lightningdrag`
+    model_dir: Path | None = None
+    model_scheduler: Scheduler = "lcm"
+    model_device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    model_dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    model_channels_last: bool = False
+    model_attention: Annotated[tuple[AttentionKernel, ...], NoDecode] = ()
+    model_compile: bool = False
+    model_cuda_graphs: bool = False
+    model_fixed_sizes: Annotated[tuple[FixedSize, ...], NoDecode] = ()
+    batch_rows: int = Field(8, ge=1)
+    batch_wait_ms: int = Field(10, ge=0)
+    batch_memory_mb: int = Field(0, ge=0)
+
     # The life of a job
     lease_s: float = Field(30.0, gt=0, allow_inf_nan=False)
     heartbeat_s: float = Field(5.0, gt=0, allow_inf_nan=False)
@@ -58,7 +76,7 @@ class Settings(BaseSettings):
     upload_ttl_s: int = Field(900, ge=1)
 
     # Processes
-    worker_threads: int = Field(2, ge=1)
+    worker_threads: int | None = Field(None, ge=1)
     drain_s: float = Field(5.0, ge=0, allow_inf_nan=False)
     api_processes: int = Field(1, ge=1)
     api_threads: int = Field(200, ge=2)
@@ -66,9 +84,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "text", "json"] = "auto"
 
-    @field_validator("engines", mode="before")
+    @field_validator("engines", "model_attention", "model_fixed_sizes", mode="before")
     @classmethod
-    def _split_engines(cls, value: object) -> object:
+    def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value

@@ -93,6 +93,7 @@ class Crew:
             **{
                 f"TOWLINE_{name.upper()}": str(getattr(settings, name))
                 for name in ("lease_s", "heartbeat_s", "sweep_s", "drain_s", "worker_threads")
+                if getattr(settings, name) is not None
             },
         }
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from shared.errors import DragNotReachable, StorageUnavailable
-from worker.engines.base import Candidate, Edit, EditWarning, Outcome, Watch
+from worker.engines.base import Candidate, Edit, EditWarning, EngineBroken, Outcome, Watch
 
 LONGEST_S = 60.0
 
@@ -28,7 +28,7 @@ class ActingEngine:
     name = "warp"
     model_digest = "acting-1"
 
-    def __init__(self, name: str = "warp") -> None:
+    def __init__(self, name: str = "warp", _: object = None) -> None:
         self.name = name
 
     def run(self, edit: Edit, watch: Watch) -> Outcome:
@@ -76,6 +76,11 @@ class ActingEngine:
 
     def _lose_storage(self, mark: Path, watch: Watch) -> None:
         raise StorageUnavailable("away")
+
+    def _lose_device_once(self, mark: Path, watch: Watch) -> None:
+        if not mark.exists():
+            mark.touch()
+            raise EngineBroken("no device")
 
     def _break(self, mark: Path, watch: Watch) -> None:
         raise ZeroDivisionError("a secret of somebody's")

@@ -11,6 +11,7 @@ from shared.services import Services, build_services
 from shared.settings import SettingsError, read_settings
 from shared.telemetry.logging import set_up_logging
 from worker.app import QUEUES, run_beat, run_worker
+from worker.engines.base import EngineUnusable
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.command == "beat":
         run_beat(services)
         return 0
-    return run_worker(services, chosen.queues)
+    try:
+        return run_worker(services, chosen.queues)
+    except EngineUnusable as error:
+        print(error, file=sys.stderr)
+        return 2
 
 
 def _services() -> Services:

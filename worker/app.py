@@ -15,6 +15,8 @@ from celery import signals
 
 from shared.engines import ENGINES
 from shared.queue import MAINTENANCE, SWEEP, WEBHOOKS, working_app
+from worker.batching import Batched, Limits
+from worker.engines.base import BatchingEngine
 from worker.engines.registry import load_engine
 from worker.presence import Presence
 from worker.run_job import Workplace
@@ -23,36 +25,45 @@ from worker.tasks import register_tasks
 from worker.watch import Drain, Heart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from celery import Celery
 
     from shared.services import Services
+    from shared.settings import Settings
     from worker.engines.base import Engine
 
 QUEUES = (*ENGINES, MAINTENANCE, WEBHOOKS)
 SWEEPS_KEPT = 10  #: how many sweeps late a message may be taken; hosts' clocks differ
 IO_THREADS = 4  #: of a worker that runs no engine
+ENGINE_THREADS = 2  #: of one whose engine runs each edit by itself
+THREADS_PER_ROW = 2  #: one in the batch that runs, one that fetches, stores, or waits for the next
 
 
 def run_worker(
-    services: Services, queues: list[str], build_engine: Callable[[str], Engine] = load_engine
+    services: Services,
+    queues: list[str],
+    build_engine: Callable[[str, Settings], Engine] = load_engine,
 ) -> int:
-    """Take messages from these queues until told to stop; the exit status."""
+    """Take messages from these queues until told to stop; the exit status.
+
+    `EngineUnusable` if one of the engines cannot be built.
+    """
     settings = services.settings
     drain = Drain()
-    engines = {name: build_engine(name) for name in queues if name in ENGINES}
-    workplace = _workplace(services, engines, drain)
+    engines = {name: build_engine(name, settings) for name in queues if name in ENGINES}
+    threads = settings.worker_threads or _threads_for(engines.values(), settings)
+    workplace = _workplace(services, _batched(engines, settings), drain)
     app = working_app(settings.redis_url.get_secret_value())
     register_tasks(app, workplace, drain)
     signals.worker_shutting_down.connect(
         lambda **_: drain.begin(settings.drain_s), weak=False, dispatch_uid="drain"
     )
-    with Presence(workplace, settings.worker_threads, every_s=settings.heartbeat_s):
+    with Presence(workplace, threads, every_s=settings.heartbeat_s):
         worker = app.Worker(
             hostname=workplace.worker_id,
             pool="threads",
-            concurrency=settings.worker_threads if workplace.engines else IO_THREADS,
+            concurrency=threads,
             queues=",".join(queues),
             without_mingle=True,
             without_gossip=True,
@@ -60,6 +71,30 @@ def run_worker(
         )
         worker.start()
     return int(worker.exitcode or 0)
+
+
+def _threads_for(engines: Iterable[Engine], settings: Settings) -> int:
+    """How many jobs this process has at once, when the settings do not say."""
+    threads = [
+        THREADS_PER_ROW * settings.batch_rows
+        if isinstance(engine, BatchingEngine)
+        else ENGINE_THREADS
+        for engine in engines
+    ]
+    return max(threads, default=IO_THREADS)
+
+
+def _batched(engines: Mapping[str, Engine], settings: Settings) -> dict[str, Engine]:
+    """The same engines; those that can, serve many threads with one batch."""
+    limits = Limits(
+        rows=settings.batch_rows,
+        wait_s=settings.batch_wait_ms / 1000,
+        memory=settings.batch_memory_mb * 2**20 or None,
+    )
+    return {
+        name: Batched(engine, limits) if isinstance(engine, BatchingEngine) else engine
+        for name, engine in engines.items()
+    }
 
 
 def run_beat(services: Services) -> None:

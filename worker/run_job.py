@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from shared.errors import EngineFailed, TimedOut, TowlineError
+from worker.engines.base import EngineBroken
 from worker.pictures import Clock, discard_result, load_edit, store_result
 from worker.watch import CancelAsked, DeadlinePassed, Heart, Lease, Stopped, WorkerDrains
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from worker.solo import Solo
 
 log = structlog.get_logger()
+
+BROKEN = 70  #: exit status of a process whose engine can run nothing any more (EX_SOFTWARE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,9 @@ def run(job: Job, at: Workplace) -> None:
         except TowlineError as error:
             log.warning("job_error", code=error.code, error=error.message)
             at.services.leases.fail_or_requeue(job, error)
+        except EngineBroken as error:  # a new process takes the job back, as one that lost a worker
+            log.critical("engine_broken", error=str(error))
+            os._exit(BROKEN)
         except Exception as error:  # nobody foresaw it: final at once, with its trace in the log
             log.exception("engine_failed")
             at.services.leases.fail(job, EngineFailed.from_unforeseen(error))

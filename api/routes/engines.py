@@ -9,7 +9,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from api.context import services
 from api.openapi import operation_id, problems
 from api.schemas import EnginesOut
-from shared.engines import ENGINES, OPTIONS, EngineSpec
+from shared.engines import ENGINES, OPTIONS, EngineSpec, Scheduler
 from shared.engines_up import EngineUp
 
 engines = APIBlueprint(
@@ -29,7 +29,7 @@ def list_engines() -> Any:
                 "name": name,
                 "is_default": name == settings.default_engine,
                 **_state(up.get(name)),
-                "options": _options(ENGINES[name]),
+                "options": _options(ENGINES[name], settings.model_scheduler),
             }
             for name in settings.engines
         ]
@@ -42,14 +42,14 @@ def _state(up: EngineUp | None) -> dict[str, Any]:
     return {"up": True, "threads": up.threads, "model_digest": up.model_digest}
 
 
-def _options(engine: EngineSpec) -> dict[str, Any]:
+def _options(engine: EngineSpec, scheduler: Scheduler) -> dict[str, Any]:
     options = {}
-    for name in sorted(engine.options):
+    for name, default in engine.defaults(scheduler).items():
         option = OPTIONS[name]
         maximum = engine.max_candidates if name == "candidates" else option.maximum
         options[name] = {
             "type": option.kind,
-            "default": option.default,
+            "default": default,
             "minimum": option.minimum,
             "maximum": maximum,
             "choices": list(option.choices) or None,

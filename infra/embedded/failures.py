@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-TAIL_LINES = 15
+TAIL_LINES = 25
 TAIL_BYTES = 16_384
 
 

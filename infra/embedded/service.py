@@ -22,7 +22,7 @@ from infra.embedded.terminal import complain, say, shown
 from infra.embedded.welcome import welcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from infra.embedded.stop import StopSignals
 
@@ -32,12 +32,15 @@ STEP_S = 60.0
 READY_S = 90.0
 SAMPLE_S = 120.0
 
-SERVICES = {
-    "api": ("api", "serve"),
-    "worker-warp": ("worker", "run", "--queues", "warp"),
-    "worker-io": ("worker", "run", "--queues", "webhooks,maintenance"),
-    "beat": ("worker", "beat"),
-}
+
+def services_for(engines: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The modules to run, and with what; each engine has a worker of its own."""
+    return {
+        "api": ("api", "serve"),
+        **{f"worker-{name}": ("worker", "run", "--queues", name) for name in engines},
+        "worker-io": ("worker", "run", "--queues", "webhooks,maintenance"),
+        "beat": ("worker", "beat"),
+    }
 
 
 def run(stop: StopSignals, *, once: bool) -> int:
@@ -102,8 +105,9 @@ class Service:
 
     def start_processes(self) -> None:
         """The API, the workers and beat; returns when the API is ready."""
-        say(f"starting {', '.join(SERVICES)}; their logs are in {shown(self.home.logs)}")
-        self.children = {name: self._python(name, *command) for name, command in SERVICES.items()}
+        services = services_for(self.settings.engines)
+        say(f"starting {', '.join(services)}; their logs are in {shown(self.home.logs)}")
+        self.children = {name: self._python(name, *command) for name, command in services.items()}
         for child in self.children.values():
             self.supervisor.start(child)
         with sample_edit.open_api(self.settings.local_url) as api:
@@ -123,10 +127,12 @@ class Service:
 
     def send_sample(self, key: str, *, once: bool) -> None:
         """One real edit over HTTP, then how to go on. A failure ends only what runs once."""
+        settings = self.settings
+        engine = sample_edit.engine_of(settings.engines)
         send = partial(
-            sample_edit.send, self.settings.local_url, self.settings.public_url, key, SAMPLE_S
+            sample_edit.send, settings.local_url, settings.public_url, key, engine, SAMPLE_S
         )
-        worker = self.children["worker-warp"]
+        worker = self.children[f"worker-{engine}"]
         try:
             edit = self.supervisor.call(send, SAMPLE_S + 60, "the sample edit did not end", worker)
         except SampleFailed as failure:

@@ -29,6 +29,8 @@ class EmbeddedSettings:
     port: int
     redis_url: str | None  #: None: start a broker
     given_public_url: str = ""
+    engines: tuple[str, ...] = ("warp",)
+    model_dir: Path | None = None
 
     @classmethod
     def read(cls) -> EmbeddedSettings:
@@ -37,6 +39,8 @@ class EmbeddedSettings:
             settings = read_settings()
         except SettingsError as error:
             raise CannotStart("; ".join(str(error).splitlines())) from None
+        if settings.model_dir is not None and not settings.model_dir.expanduser().is_dir():
+            raise CannotStart(f"TOWLINE_MODEL_DIR: there is no folder {settings.model_dir}")
         given = "redis_url" in settings.model_fields_set
         return cls(
             home=settings.home.expanduser().absolute(),
@@ -44,6 +48,8 @@ class EmbeddedSettings:
             port=settings.port,
             redis_url=settings.redis_url.get_secret_value() if given else None,
             given_public_url=settings.public_url.rstrip("/"),
+            engines=settings.engines,
+            model_dir=settings.model_dir and settings.model_dir.expanduser().absolute(),
         )
 
     @property
@@ -70,7 +76,7 @@ def child_environment(
         "TOWLINE_DATABASE_URL": f"sqlite:///{settings.home / 'towline.db'}",
         "TOWLINE_SECRET_KEY": secret_key,
         "TOWLINE_PUBLIC_URL": settings.public_url,
-        "TOWLINE_ENGINES": "warp",
+        "TOWLINE_ENGINES": ",".join(settings.engines),
         "PYTHONUNBUFFERED": "1",
     }
     decided = {
@@ -79,4 +85,6 @@ def child_environment(
         "TOWLINE_PORT": str(settings.port),
         "TOWLINE_REDIS_URL": redis_url,
     }
+    if settings.model_dir is not None:
+        decided["TOWLINE_MODEL_DIR"] = str(settings.model_dir)
     return made | {name: value for name, value in given.items() if value} | decided

@@ -32,6 +32,7 @@ LOG_CHECK_S = 60.0
 STOP_S = 7.0  #: for workers and the API, to give their jobs back
 STOP_BROKER_S = 1.5
 HOPELESS_ENDS = 4  #: quick ends in a row during the start
+CANNOT_START = 2  #: status of a process that says that it cannot run with these settings
 
 
 class Supervisor:
@@ -133,8 +134,10 @@ class Supervisor:
 
     def _give_up_on_the_hopeless(self) -> None:
         for child in self._children:
+            status = child.last_status or 0
+            if status == CANNOT_START:
+                raise StepFailed(f"{child.name} cannot start", log=child.log)
             if child.backoff.quick_ends >= HOPELESS_ENDS:
-                status = child.last_status or 0
                 raise StepFailed(f"{child.name} keeps ending ({in_words(status)})", log=child.log)
 
     def _end(self, children: Sequence[Child], limit_s: float) -> None:

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from shared.canvas import canvas_size
 from tests.golden.stages import Stage
-from worker.engines.lightningdrag.canvas import canvas_size
 from worker.engines.lightningdrag.config import SchedulerName
 from worker.engines.lightningdrag.points import Pairs, PointEmbedding, point_maps
 from worker.engines.lightningdrag.sampling import make_sampler

@@ -7,7 +7,6 @@ import io
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from PIL import Image
 
 from shared.imaging import decode, decode_mask, encode
 from tests.crowd import in_threads
+from tests.integration.editor import Editor
 from tests.integration.embedded.running import REPOSITORY, EmbeddedService, StartService
 
 if TYPE_CHECKING:
@@ -33,59 +33,10 @@ DRAGS = [
     {"handle": [172, 145], "target": [173, 160]},
 ]
 LIMIT_S = 60.0
-FINAL = {"succeeded", "failed", "canceled", "expired"}
 #: A picture of 120 x 90 for everything that needs no cat.
 WIDTH, HEIGHT = 120, 90
 DRAG = {"handle": [50, 45], "target": [62, 45]}
 RECT = {"rect": [20, 15, 100, 75]}
-
-
-@dataclass
-class Editor:
-    """An account's client."""
-
-    api: httpx.Client
-
-    def upload(self, data: bytes) -> dict[str, Any]:
-        answer = self.api.post("/v1/images", content=data, headers={"Content-Type": "image/png"})
-        assert answer.status_code in (200, 201), answer.text
-        return answer.json()  # type: ignore[no-any-return]
-
-    def submit(self, **body: Any) -> dict[str, Any]:
-        answer = self.api.post("/v1/jobs", json=body)
-        assert answer.status_code == 202, answer.text
-        return answer.json()  # type: ignore[no-any-return]
-
-    def finish(self, job: dict[str, Any]) -> dict[str, Any]:
-        """The job once it is final."""
-        deadline_s = time.monotonic() + LIMIT_S
-        while job["status"] not in FINAL:
-            assert time.monotonic() < deadline_s, job
-            answer = self.api.get(f"/v1/jobs/{job['id']}", headers={"Prefer": "wait=20"})
-            assert answer.status_code == 200, answer.text
-            job = answer.json()
-        return job
-
-    def edit(self, **body: Any) -> dict[str, Any]:
-        """A job that succeeded."""
-        job = self.finish(self.submit(**body))
-        assert job["status"] == "succeeded", job["error"]
-        return job
-
-    def fetch(self, url: str) -> bytes:
-        """What a signed URL opens, without the key."""
-        answer = httpx.get(url, timeout=30, trust_env=False)
-        assert answer.status_code == 200, answer.text
-        return answer.content
-
-    def result(self, job: dict[str, Any]) -> bytes:
-        """The picture, its hash checked."""
-        (candidate,) = job["result"]["candidates"]
-        data = self.fetch(candidate["url"])
-        assert hashlib.sha256(data).hexdigest() == candidate["sha256"]
-        with Image.open(io.BytesIO(data)) as picture:
-            assert picture.size == (candidate["width"], candidate["height"])
-        return data
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from shared.jobs.job import Job
 from shared.jobs.state import JobState
 from tests.crew import Crew, wait_until
 from tests.factories import Factory, history, let_pass
+from worker.run_job import BROKEN
 from worker.sweep import sweep
 
 pytestmark = pytest.mark.slow
@@ -70,6 +71,17 @@ def test_a_job_ends_once_when_its_worker_dies_beside_the_engine(crew: Crew, mome
     crew.wait_for_end(job)
     _assert_ended_once(crew, job, attempts=2)
     _assert_nothing_outlives_the_job(crew, job)
+
+
+def test_a_worker_whose_device_is_lost_ends_and_its_job_goes_to_another(
+    crew: Crew, tmp_path: Path
+) -> None:
+    job = _submit(crew, act="lose_device_once", mark=str(tmp_path / "mark"))
+    assert crew.worker().wait_for_death() == BROKEN
+    _lose_the_lease(crew)
+    crew.worker()
+    crew.wait_for_end(job)
+    _assert_ended_once(crew, job, attempts=2)
 
 
 def test_a_job_ends_once_when_its_worker_dies_in_the_engine(crew: Crew, tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ the run (a cancel, a deadline, a drain); an engine lets that exception pass.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,10 +65,21 @@ class Outcome:
 
 
 class Watch(Protocol):
-    """Called between two steps."""
+    """Who listens to a run, and may end it."""
 
     def step(self, done: int, steps: int) -> None:
         """Say that `done` of `steps` are done; raises what should end the run."""
+
+    def check(self) -> None:
+        """Raise what should end the run, if there is something."""
+
+
+class EngineUnusable(Exception):
+    """The engine cannot be built with these settings; the message says what to change."""
+
+
+class EngineBroken(Exception):
+    """Nothing can be run in this process any more, as after an error of the device."""
 
 
 class Engine(Protocol):
@@ -79,3 +90,35 @@ class Engine(Protocol):
 
     def run(self, edit: Edit, watch: Watch) -> Outcome:
         """Make the candidates of one edit; `EngineError` when it cannot be done."""
+
+
+class Asked(NamedTuple):
+    """An edit, and who watches over it."""
+
+    edit: Edit
+    watch: Watch
+
+
+class Cost(NamedTuple):
+    """How much of a batch an edit takes: rows of every pass, and about how many bytes."""
+
+    rows: int
+    memory: int
+
+
+@runtime_checkable
+class BatchingEngine(Engine, Protocol):
+    """An engine that makes several edits together faster than one after the other."""
+
+    def group_of(self, edit: Edit) -> Hashable:
+        """Edits of one group can be run together."""
+
+    def cost_of(self, edit: Edit) -> Cost:
+        """What the edit adds to a batch; the memory is an estimate, greater than 0."""
+
+    def run_together(self, asked: Sequence[Asked]) -> list[Outcome | Exception]:
+        """Make edits of one group; for each its outcome, or why it has none.
+
+        One that is wrong, or whose watch raises between two steps, harms no other. `MemoryError`
+        when all of them together need more memory than there is.
+        """

@@ -20,6 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(asked: argparse.Namespace) -> int:
+    from shared.settings import SettingsError, read_settings
+    from worker.engines.base import EngineUnusable
     from worker.engines.registry import ENGINES, load_engine
     from worker.evaluation.cases import find_cases
     from worker.evaluation.evaluate import evaluate
@@ -32,7 +34,11 @@ def _run(asked: argparse.Namespace) -> int:
     if not folders:
         return _refuse(f"{asked.cases} holds no case")
     options = {"quality": asked.quality}
-    rows = evaluate(load_engine(asked.engine), folders, asked.out, asked.long_side, options)
+    try:
+        engine = load_engine(asked.engine, read_settings())
+    except (EngineUnusable, SettingsError) as error:
+        return _refuse(str(error))
+    rows = evaluate(engine, folders, asked.out, asked.long_side, options)
     print(f"{sum(row.ok for row in rows)} of {len(rows)} cases ran; see {asked.out}")
     return 0 if all(row.ok for row in rows) else 1
 

@@ -7,6 +7,7 @@ import pytest
 
 from infra.embedded.failures import CannotStart
 from infra.embedded.port import free_port, refuse_taken_port
+from infra.embedded.service import services_for
 from infra.embedded.settings import EmbeddedSettings, child_environment
 
 SETTINGS = EmbeddedSettings(Path("/srv/to w"), "127.0.0.1", 8001, redis_url=None)
@@ -108,3 +109,27 @@ def test_free_port_lies_below_those_of_outgoing_connections() -> None:
     port = free_port()
     assert 20_000 <= port < 30_000
     refuse_taken_port("127.0.0.1", port)
+
+
+def test_every_engine_has_a_worker() -> None:
+    services = services_for(("warp", "lightningdrag"))
+    assert services["worker-lightningdrag"] == ("worker", "run", "--queues", "lightningdrag")
+    assert list(services) == ["api", "worker-warp", "worker-lightningdrag", "worker-io", "beat"]
+
+
+def test_a_model_folder_is_refused_when_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOWLINE_MODEL_DIR", "/nowhere")
+    with pytest.raises(CannotStart, match="TOWLINE_MODEL_DIR: there is no folder /nowhere"):
+        EmbeddedSettings.read()
+
+
+def test_children_find_the_model_from_wherever_they_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOWLINE_MODEL_DIR", "models")
+    settings = EmbeddedSettings.read()
+    given = {"TOWLINE_MODEL_DIR": "models"}
+    made = child_environment(settings, redis_url="", secret_key="", given=given)
+    assert made["TOWLINE_MODEL_DIR"] == str(tmp_path / "models")

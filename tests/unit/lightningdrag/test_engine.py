@@ -14,12 +14,18 @@ pytest.importorskip("transformers")
 
 import torch
 
+from shared import canvas
 from shared.edits import Drag, Point
-from shared.errors import InvalidRequest
-from tests.unit.lightningdrag.tiny import picture, tiny_model
-from worker.engines.base import Edit, Outcome
-from worker.engines.lightningdrag import canvas
-from worker.engines.lightningdrag.engine import Asked, LightningDragEngine
+from shared.errors import EngineFailed, InvalidRequest
+from tests.golden.place import CHECKPOINTS
+from tests.unit.lightningdrag.tiny import canvas_edit, picture, tiny_model
+from worker.engines.base import Asked, Edit, Outcome
+from worker.engines.lightningdrag.batch import gather
+from worker.engines.lightningdrag.build import build_model
+from worker.engines.lightningdrag.config import ModelConfig
+from worker.engines.lightningdrag.engine import LightningDragEngine
+from worker.engines.lightningdrag.memory import PASSING, row_bytes
+from worker.engines.lightningdrag.pipeline import Pipeline
 
 pytestmark = pytest.mark.usefixtures("golden")
 
@@ -39,6 +45,9 @@ class Listener:
         self.told.append((done, steps))
         if self.stop_at is not None and done >= self.stop_at:
             raise Cancelled
+
+    def check(self) -> None:
+        """Nothing ends it from outside."""
 
 
 @pytest.fixture(autouse=True)
@@ -233,3 +242,30 @@ def test_the_digest_names_model_scheduler_and_precision_in_80_characters() -> No
     assert lcm != ddim
     assert lcm.startswith("ld1:lcm:float32:")
     assert max(len(lcm), len(ddim)) <= 80
+
+
+def test_numbers_out_of_range_fail_the_edit_and_give_no_picture() -> None:
+    model = build_model(ModelConfig(CHECKPOINTS, dtype="float16"))
+    decoder: Any = model.networks.vae.decoder
+    decoder.conv_out.weight.data.fill_(6e4)
+    engine = LightningDragEngine(model)
+    outcomes = engine.run_together([Asked(edit(seed), Listener()) for seed in (1, 2)])
+    for outcome in outcomes:
+        assert isinstance(outcome, EngineFailed)
+        assert "float16" in str(outcome)
+
+
+@pytest.mark.parametrize("guidance", [3.0, 1.0])
+def test_the_memory_that_is_kept_for_a_candidate_is_counted_right(guidance: float) -> None:
+    model = tiny_model()
+    asked = canvas_edit(guidance=guidance)
+    pipeline = Pipeline(model)
+    with torch.inference_mode():
+        batch = gather([asked], model)
+        encoded = pipeline.encode(batch)
+        hints = pipeline.hint(batch, encoded, pipeline.start(batch, encoded))
+        kept = [each[:3] for each in pipeline.condition(batch, hints).values()]
+    whole = sum(part.nbytes for parts in kept for part in parts)
+    halves = 1 if guidance == 1.0 else 2
+    passing = PASSING * halves * (64 // 8) * (128 // 8) * 16 * 4
+    assert row_bytes(model, asked.shape) == whole + passing

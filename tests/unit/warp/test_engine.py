@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from shared.edits import Drag
 from shared.errors import DragNotReachable, InvalidRequest, WarpFolds
+from shared.settings import Settings
 from tests.unit.warp.warping import Unwatched, codes, drag, edit, result, warp
 from worker.engines.registry import load_engine
 from worker.engines.warp.engine import WarpEngine
@@ -40,7 +41,7 @@ def centre_of_light(picture: Pixels) -> tuple[float, float]:
 
 
 def test_the_registry_gives_the_engine_when_asked_for_warp() -> None:
-    assert isinstance(load_engine("warp"), WarpEngine)
+    assert isinstance(load_engine("warp", Settings()), WarpEngine)
 
 
 def test_what_lies_under_the_handle_lies_at_the_target_when_done() -> None:

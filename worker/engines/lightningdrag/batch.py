@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shared.canvas import LATENT_PX, SIDE_STEP_PX
 from worker.engines.lightningdrag.build import Model
-from worker.engines.lightningdrag.canvas import LATENT_PX, SIDE_STEP_PX
 from worker.engines.lightningdrag.config import SchedulerName
 from worker.engines.lightningdrag.guidance import DECAYS, guided_steps
 from worker.engines.lightningdrag.points import Pairs, check_pairs

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shared.canvas import LATENT_PX
 from worker.engines.lightningdrag.batch import CanvasEdit, gather
 from worker.engines.lightningdrag.build import DTYPES, Configs
-from worker.engines.lightningdrag.canvas import LATENT_PX
 from worker.engines.lightningdrag.config import DtypeName
 from worker.engines.lightningdrag.flops import (
     FULL_SIZE,

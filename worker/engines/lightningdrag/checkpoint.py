@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.engines.base import EngineUnusable
 from worker.engines.lightningdrag.config import SchedulerName
 
 BASE = "dreamshaper-8-inpainting"
@@ -43,7 +44,7 @@ _TRANSFORMERS = (
 )
 
 
-class ModelFolderError(Exception):
+class ModelFolderError(EngineUnusable):
     """The folder cannot be used; one line for each thing that is wrong with it."""
 
     def __init__(self, folder: Path, problems: Iterable[str]) -> None:

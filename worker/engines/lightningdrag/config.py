@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from shared.engines import SCHEDULER_DEFAULTS, Scheduler
+
 LATENT_CHANNELS = 4
 TRAIN_STEPS = 1000  #: noise is full at t = TRAIN_STEPS - 1
 LAYERS_PER_BLOCK = 2  #: the appearance encoder is cut off at a place that relies on it
 IMAGE_TOKENS = 4  #: of IP-Adapter
 
-SchedulerName = Literal["lcm", "ddim"]
+SchedulerName = Scheduler
 DtypeName = Literal["float32", "float16", "bfloat16"]
 
 
@@ -40,17 +42,17 @@ BLOCKS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Defaults:
-    """What the authors' demo does when nobody says otherwise."""
+class Sampling:
+    """How an edit is sampled."""
 
     steps: int
     guidance: float
     guidance_decay: str = "inv_square"
 
 
-DEFAULTS: dict[SchedulerName, Defaults] = {
-    "lcm": Defaults(steps=8, guidance=3.0),
-    "ddim": Defaults(steps=25, guidance=4.0),
+#: What the authors' demo does when nobody says otherwise.
+DEFAULTS: dict[SchedulerName, Sampling] = {
+    name: Sampling(**values) for name, values in SCHEDULER_DEFAULTS.items()
 }
 
 

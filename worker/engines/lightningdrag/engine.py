@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
 
 import torch
 
-from worker.engines.base import Edit, Outcome, Watch
+from shared.errors import EngineFailed
+from worker.engines.base import Asked, Cost, Edit, EngineBroken, Outcome, Watch
 from worker.engines.lightningdrag.build import Model, build_model
 from worker.engines.lightningdrag.config import ModelConfig, SchedulerName
+from worker.engines.lightningdrag.memory import row_bytes
 from worker.engines.lightningdrag.pipeline import Pipeline
 from worker.engines.lightningdrag.run import Run, shape_of, start_run
 from worker.engines.lightningdrag.speed import Speed, chosen_kernels, speed_up
@@ -26,19 +27,13 @@ REVISION = "ld1"  #: of this code: a new one where the same edit gives another p
 DIGEST_DIGITS = 40  #: of the folder's SHA-256; the table that shows it has room for 80 characters
 
 
-class Asked(NamedTuple):
-    """An edit, and who watches over it."""
-
-    edit: Edit
-    watch: Watch
-
-
 class LightningDragEngine:
     """One model; one pass through it at a time, whatever the number of threads that ask."""
 
     name = "lightningdrag"
 
     def __init__(self, model: Model, speed: Speed = Speed()) -> None:  # noqa: B008 - frozen
+        self.model = model
         self.scheduler: SchedulerName = model.scheduler
         self.speed = speed
         self.pipeline = Pipeline(model, speed_up(model, speed))
@@ -64,9 +59,10 @@ class LightningDragEngine:
         """Edits of one group can be run together: canvas, steps, and guided or not."""
         return shape_of(edit, self.scheduler)
 
-    def cost_of(self, edit: Edit) -> int:
-        """How much of a batch an edit takes: its candidates, each a row of every pass."""
-        return edit.candidates
+    def cost_of(self, edit: Edit) -> Cost:
+        """Its candidates, each a row of every pass; `row_bytes` says of what size."""
+        shape = shape_of(edit, self.scheduler)
+        return Cost(edit.candidates, edit.candidates * row_bytes(self.model, shape))
 
     def run_together(self, asked: Sequence[Asked]) -> list[Outcome | Exception]:
         """Make the candidates of edits of one group; for each its outcome, or why it has none.
@@ -83,7 +79,21 @@ class LightningDragEngine:
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             raise MemoryError(f"{len(asked)} edits at once: {error}") from None
+        except RuntimeError as error:
+            if "can't allocate memory" in str(error):  # what torch says of a CPU's
+                raise MemoryError(f"{len(asked)} edits at once: {error}") from None
+            self._check_device(error)
+            raise
         return [run.outcome() if isinstance(run, Run) else run for run in runs]
+
+    def _check_device(self, error: RuntimeError) -> None:
+        """`EngineBroken` if the error has taken the device along, as a failed kernel does."""
+        if self.model.device.type != "cuda":
+            return
+        try:
+            torch.zeros(1, device=self.model.device).add_(1).item()
+        except RuntimeError as after:
+            raise EngineBroken(f"the device gives nothing any more: {after}") from error
 
     def _next_round(self, runs: Sequence[Run]) -> None:
         """One pass for all runs; those that end in it are not `is_going` any more."""
@@ -101,6 +111,8 @@ class LightningDragEngine:
         pictures = self.pipeline(edits, leave)
         for run in runs:
             own = [made for made, owner in zip(pictures, owners, strict=True) if owner is run]
+            if not all(own) and run.is_going:
+                run.stopped_by = _out_of_range(self.model.dtype)
             run.take([picture for made in own for picture in made])
 
 
@@ -109,3 +121,9 @@ def _started(asked: Asked, scheduler: SchedulerName) -> Run | Exception:
         return start_run(asked.edit, scheduler, asked.watch)
     except Exception as error:  # noqa: BLE001 - given back: it is this edit's alone
         return error
+
+
+def _out_of_range(dtype: torch.dtype) -> EngineFailed:
+    name = str(dtype).removeprefix("torch.")
+    advice = "" if dtype == torch.float32 else "; TOWLINE_MODEL_DTYPE=float32 has a wider one"
+    return EngineFailed(f"The model's numbers left the range of {name}{advice}.")

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.engines.lightningdrag.canvas import LATENT_PX
+from shared.canvas import LATENT_PX
 
 LOG_VARIANCE_LIMITS = (-30.0, 20.0)
 

@@ -94,7 +94,8 @@ class Pipeline:
         """The candidates of each edit (uint8, canvas); all edits share their `shape`.
 
         leave: called after every step with its index; the numbers of the edits that want no
-        result any more. Those come back without candidates, and harm nobody.
+        result any more. Those come back without candidates, and harm nobody; so do those whose
+        numbers left the range of the model's precision.
         """
         batch = gather(edits, self.model)
         encoded = self.encode(batch)
@@ -107,9 +108,13 @@ class Pipeline:
             gone.update(leave(step.index))
             if len(gone) == len(edits):
                 return [[] for _ in edits]
-        pictures = to_bytes(self.decode(finished))
+        images = self.decode(finished)
+        is_whole = images.isfinite().flatten(1).all(dim=1).cpu()
+        pictures = to_bytes(images.nan_to_num())
+        of_edits = [batch.rows(number) for number in range(len(edits))]
         return [
-            [] if number in gone else pictures[batch.rows(number)] for number in range(len(edits))
+            pictures[rows] if number not in gone and is_whole[rows].all() else []
+            for number, rows in enumerate(of_edits)
         ]
 
     def encode(self, batch: Batch) -> Encoded:
@@ -184,11 +189,12 @@ class Pipeline:
             yield Step(index, noise, current)
 
     def decode(self, latents_N4hw: Tensor) -> Tensor:
-        """Pictures in [0, 1] (N x 3 x H x W), float32."""
+        """Pictures in [0, 1] (N x 3 x H x W), float32; NaN where a number left the range."""
         vae = self.networks.vae
         scaled = self._to_model(latents_N4hw / vae.config["scaling_factor"])
         parts = [vae.decode(part).sample.float() for part in scaled.split(VAE_ROWS)]
-        return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
+        images = torch.cat(parts) / 2 + 0.5
+        return images.masked_fill(images.isinf(), torch.nan).clamp(0, 1)
 
     def _moments(self, pictures_B3HW: Tensor) -> Tensor:
         """Means and log-variances (B x 8 x h x w)."""

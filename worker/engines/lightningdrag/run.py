@@ -7,11 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from shared.edits import Drag, check_points, locate
-from shared.errors import InvalidRequest, Violation
-from worker.engines.base import Candidate, Edit, EditWarning, Outcome, Watch
-from worker.engines.lightningdrag.batch import CanvasEdit, Pixels, Shape
-from worker.engines.lightningdrag.canvas import (
+from shared.canvas import (
     Size,
     canvas_size,
     canvas_violations,
@@ -19,12 +15,16 @@ from worker.engines.lightningdrag.canvas import (
     point_to_canvas,
     to_canvas,
 )
+from shared.edits import Drag, check_points, locate
+from shared.errors import InvalidRequest, Violation
+from shared.rounds import split_rounds
+from worker.engines.base import Candidate, Edit, EditWarning, Outcome, Watch
+from worker.engines.lightningdrag.batch import CanvasEdit, Pixels, Shape
 from worker.engines.lightningdrag.composite import composite
-from worker.engines.lightningdrag.config import DEFAULTS, Defaults, SchedulerName
+from worker.engines.lightningdrag.config import DEFAULTS, Sampling, SchedulerName
 from worker.engines.lightningdrag.guidance import guided_steps
 from worker.engines.lightningdrag.points import Pairs
 from worker.engines.lightningdrag.randomness import candidate_seed, round_seed
-from worker.engines.lightningdrag.rounds import split_rounds
 
 OPAQUE = 255
 BEHIND = 255.0  #: white: what the model sees behind a picture that lets something through
@@ -158,7 +158,7 @@ def without_alpha(picture_HWC: Pixels) -> Pixels:
     return np.rint(seen).astype(np.uint8)
 
 
-def asked_of(edit: Edit, scheduler: SchedulerName) -> Defaults:
+def asked_of(edit: Edit, scheduler: SchedulerName) -> Sampling:
     """Steps and guidance of an edit, the scheduler's defaults where it says nothing."""
     names = ("steps", "guidance", "guidance_decay")
     given = {name: edit.options[name] for name in names if edit.options.get(name) is not None}

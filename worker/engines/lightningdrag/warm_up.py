@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from shared.canvas import LATENT_PX
 from worker.engines.lightningdrag.batch import CanvasEdit
-from worker.engines.lightningdrag.canvas import LATENT_PX
 from worker.engines.lightningdrag.pipeline import Pipeline
 from worker.engines.lightningdrag.points import Pairs
 from worker.engines.lightningdrag.speed import Pass, Speed

@@ -9,6 +9,7 @@ No weights, no randomness: the same edit gives the same bytes. See `docs/engines
 from __future__ import annotations
 
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,9 @@ from worker.engines.warp.handles import gather_handles
 from worker.engines.warp.region import find_region
 from worker.engines.warp.render import render
 from worker.engines.warp.steps import RoundSteps
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
 
 INSET_PX = ENGINES["warp"].border_px
 FIELD_SHARE = 0.6  #: of a round's steps; the rest is rendering
@@ -73,6 +77,11 @@ class WarpEngine:
                 "max_stretch": max(found.max_stretch for found in rounds),
             },
         )
+
+
+def load(_: Settings) -> WarpEngine:
+    """The engine; it has no settings."""
+    return WarpEngine()
 
 
 def _find_round(edit: Edit, place: int, quality: Quality, steps: RoundSteps) -> Round:

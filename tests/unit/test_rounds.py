@@ -6,7 +6,7 @@ import pytest
 
 from shared.edits import Drag, Point
 from shared.errors import InvalidRequest
-from worker.engines.lightningdrag.rounds import MAX_ROUNDS, split_rounds
+from shared.rounds import MAX_ROUNDS, split_rounds
 
 LONG = Drag(Point(10, 20), Point(110, 20))
 SHORT = Drag(Point(0, 0), Point(4, 0))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from shared.edits import Drag, Point
+from shared.edits import Drag, JobSpec, Point
 from shared.errors import InvalidRequest, Violation
 
 MAX_ROUNDS = 32  #: after splitting; each is a whole run of the model
@@ -20,17 +21,36 @@ def split_rounds(rounds: tuple[Drags, ...], split_px: float | None) -> tuple[Dra
     """
     if split_px is None:
         return rounds
-    split = tuple(part for drags in rounds for part in _split_round(drags, split_px))
-    if len(split) > MAX_ROUNDS:
-        detail = f"that makes {len(split)} rounds; {MAX_ROUNDS} are the most"
-        raise InvalidRequest([Violation("/options/split_px", "too_many_rounds", detail)])
-    return split
+    if violations := split_violations(rounds, split_px):
+        raise InvalidRequest(violations)
+    return tuple(part for drags in rounds for part in _split_round(drags, split_px))
+
+
+def split_violations(rounds: Sequence[Sequence[Drag]], split_px: float) -> list[Violation]:
+    """What is wrong with splitting these rounds so: too many of them."""
+    count = sum(_parts(drags, split_px) for drags in rounds)
+    if count <= MAX_ROUNDS:
+        return []
+    detail = f"that makes {count} rounds; {MAX_ROUNDS} are the most"
+    return [Violation("/options/split_px", "too_many_rounds", detail)]
+
+
+def expected_steps(spec: JobSpec) -> int | None:
+    """How many steps the job will take, where its options say that."""
+    steps: int | None = spec.options.get("steps")
+    if steps is None:
+        return None
+    return steps * len(split_rounds(spec.rounds, spec.options.get("split_px")))
 
 
 def _split_round(drags: Drags, split_px: float) -> tuple[Drags, ...]:
-    longest = max((_length_px(drag) for drag in drags), default=0.0)
-    parts = max(1, math.ceil(longest / split_px))
+    parts = _parts(drags, split_px)
     return tuple(tuple(_part(drag, k, parts) for drag in drags) for k in range(parts))
+
+
+def _parts(drags: Sequence[Drag], split_px: float) -> int:
+    longest = max((_length_px(drag) for drag in drags), default=0.0)
+    return max(1, math.ceil(longest / split_px))
 
 
 def _part(drag: Drag, number: int, parts: int) -> Drag:

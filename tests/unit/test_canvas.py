@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shared.edits import Drag, Point, locate
-from worker.engines.lightningdrag.canvas import (
+from shared.canvas import (
     canvas_size,
     canvas_violations,
     mask_to_canvas,
     point_to_canvas,
     to_canvas,
 )
+from shared.edits import Drag, Point, locate
 
 SIZES = {
     (512, 512): (512, 512),
