@@ -46,6 +46,10 @@ class Member:
     def wait_for_event(self, name: str) -> dict[str, Any]:
         return wait_until(lambda: self.events(name), said=self.log.read_text())[0]  # type: ignore[no-any-return]
 
+    def wait_for_ready(self) -> None:
+        """Until it takes messages."""
+        wait_until(lambda: " ready." in self.log.read_text(), said=self.log.read_text())
+
     def wait_for_death(self, limit_s: float = LIMIT_S) -> int:
         return self.process.wait(limit_s)
 

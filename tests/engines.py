@@ -71,6 +71,11 @@ class ActingEngine:
             watch.step(0, 1)
             time.sleep(0.01)
 
+    def _hang(self, mark: Path, watch: Watch) -> None:
+        """No step, and no end."""
+        Path(f"{mark}.started").touch()
+        time.sleep(LONGEST_S)
+
     def _refuse(self, mark: Path, watch: Watch) -> None:
         raise DragNotReachable("too far")
 

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from celery import signals
 
 from shared.engines import ENGINES
@@ -33,8 +37,11 @@ if TYPE_CHECKING:
     from shared.settings import Settings
     from worker.engines.base import Engine
 
+log = structlog.get_logger()
+
 QUEUES = (*ENGINES, MAINTENANCE, WEBHOOKS)
 SWEEPS_KEPT = 10  #: how many sweeps late a message may be taken; hosts' clocks differ
+LAST_S = 5.0  #: after the drain, until a process that has not ended is ended
 IO_THREADS = 4  #: of a worker that runs no engine
 ENGINE_THREADS = 2  #: of one whose engine runs each edit by itself
 THREADS_PER_ROW = 2  #: one in the batch that runs, one that fetches, stores, or waits for the next
@@ -56,9 +63,7 @@ def run_worker(
     workplace = _workplace(services, _batched(engines, settings), drain)
     app = working_app(settings.redis_url.get_secret_value())
     register_tasks(app, workplace, drain)
-    signals.worker_shutting_down.connect(
-        lambda **_: drain.begin(settings.drain_s), weak=False, dispatch_uid="drain"
-    )
+    _drain_on_signals(drain, settings.drain_s)
     with Presence(workplace, threads, every_s=settings.heartbeat_s):
         worker = app.Worker(
             hostname=workplace.worker_id,
@@ -71,6 +76,33 @@ def run_worker(
         )
         worker.start()
     return int(worker.exitcode or 0)
+
+
+def _drain_on_signals(drain: Drain, grace_s: float) -> None:
+    """SIGTERM, SIGINT and SIGQUIT begin the drain; a second one makes it quicker.
+
+    Celery would cut running jobs off at the latter two, and ignores a SIGTERM after the first.
+    A job whose engine makes no step any more does not keep the process: it ends in time, and
+    the lease brings the job back.
+    """
+
+    def begin(**_: object) -> None:
+        drain.begin(grace_s)
+        threading.Thread(target=end_after_all, name="last-resort", daemon=True).start()
+
+    def end_after_all() -> None:
+        while not drain.is_over:
+            time.sleep(0.1)
+        time.sleep(LAST_S)
+        log.error("drain_took_too_long")
+        os._exit(1)
+
+    def same_for_all(**_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, signal.getsignal(signal.SIGTERM))
+
+    signals.worker_shutting_down.connect(begin, weak=False, dispatch_uid="drain")
+    signals.worker_ready.connect(same_for_all, weak=False, dispatch_uid="drain")
 
 
 def _threads_for(engines: Iterable[Engine], settings: Settings) -> int:

@@ -57,10 +57,10 @@ class Drain:
     def begin(self, grace_s: float) -> None:
         """Take nothing more; jobs that still run after `grace_s` are given back.
 
-        Being told again does not put it off.
+        Being told again makes it quicker: they are given back now.
         """
-        if self._stop_at is None:
-            self._stop_at = time.monotonic() + grace_s
+        now = time.monotonic()
+        self._stop_at = now + grace_s if self._stop_at is None else min(self._stop_at, now)
 
     @property
     def has_begun(self) -> bool:

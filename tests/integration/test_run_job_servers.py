@@ -84,7 +84,6 @@ def test_a_job_goes_back_without_a_loss_when_its_worker_is_told_to_end(
     job = _long(crew, tmp_path / "go")
     begun_s = time.monotonic()
     worker.signal(signal.SIGTERM)
-    worker.signal(signal.SIGTERM)
     assert worker.wait_for_death(10) == 0, worker.log.read_text()
     assert time.monotonic() - begun_s >= 0.3  # the grace
     back = crew.services.jobs.get(job.account_id, job.id)

@@ -87,6 +87,14 @@ def test_a_drain_is_not_put_off_when_the_worker_is_told_again() -> None:
     assert drain.is_over
 
 
+def test_a_drain_is_over_when_the_worker_is_told_again() -> None:
+    drain = Drain()
+    drain.begin(LONG_S)
+    assert not drain.is_over
+    drain.begin(LONG_S)
+    assert drain.is_over
+
+
 def test_the_first_reason_counts_when_there_are_several() -> None:
     lease = Lease(a_job(), Drain(), LONG_S)
     lease.stop(CancelAsked("first"))
