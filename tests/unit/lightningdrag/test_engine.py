@@ -21,8 +21,6 @@ from worker.engines.base import Edit, Outcome
 from worker.engines.lightningdrag import canvas
 from worker.engines.lightningdrag.engine import Asked, LightningDragEngine
 
-pytestmark = pytest.mark.usefixtures("golden")
-
 
 class Cancelled(Exception):
     """What a watch raises."""

@@ -38,7 +38,6 @@ def test_a_file_may_have_any_of_its_names(tmp_path: Path) -> None:
     assert file.found_in(tmp_path) == tmp_path / file.place / "diffusion_pytorch_model.safetensors"
 
 
-@pytest.mark.usefixtures("golden")
 def test_the_digest_is_the_contents_of_what_is_used_and_of_nothing_else(tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere"
     shutil.copytree(CHECKPOINTS, copy, copy_function=shutil.copyfile)

@@ -36,7 +36,7 @@ POINTS = "lightning-drag-sd15/point_embedding/point_embedding.pt"
 
 
 @pytest.fixture
-def folder(tmp_path: Path, golden: None) -> Path:
+def folder(tmp_path: Path) -> Path:
     """A copy of the tiny model that may be written to."""
     copy = tmp_path / "model"
     shutil.copytree(CHECKPOINTS, copy, copy_function=shutil.copyfile)
@@ -65,7 +65,7 @@ def test_both_namings_of_the_vaes_attention_are_one(folder: Path) -> None:
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
-def test_the_vae_is_not_the_base_models_own(golden: None) -> None:
+def test_the_vae_is_not_the_base_models_own() -> None:
     own = load_file(
         CHECKPOINTS / "dreamshaper-8-inpainting/vae/diffusion_pytorch_model.safetensors"
     )
@@ -73,7 +73,7 @@ def test_the_vae_is_not_the_base_models_own(golden: None) -> None:
     assert not torch.allclose(found, own["encoder.conv_in.weight"].float(), atol=1e-3)
 
 
-def test_a_vae_config_without_a_scaling_factor_means_the_usual_one(golden: None) -> None:
+def test_a_vae_config_without_a_scaling_factor_means_the_usual_one() -> None:
     assert "scaling_factor" not in (CHECKPOINTS / "sd-vae-ft-mse/config.json").read_text()
     assert tiny_model().networks.vae.config["scaling_factor"] == 0.18215
 
@@ -90,7 +90,7 @@ def test_every_network_has_the_wanted_precision(folder: Path, dtype: str) -> Non
     assert found == {getattr(torch, dtype)}
 
 
-def test_the_width_of_the_point_embedding_is_read_from_its_file(golden: None) -> None:
+def test_the_width_of_the_point_embedding_is_read_from_its_file() -> None:
     assert tiny_model().networks.points.width == 2
 
 
@@ -165,7 +165,7 @@ def test_a_truncated_file_is_refused_by_its_name(folder: Path) -> None:
         build_model(ModelConfig(folder))
 
 
-def test_the_lora_is_fused_in_single_precision_before_the_cast(golden: None) -> None:
+def test_the_lora_is_fused_in_single_precision_before_the_cast() -> None:
     lora = load_file(CHECKPOINTS / LORA)
     plain = load_file(CHECKPOINTS / UNET)
     for layer in ("down_blocks.0.resnets.0.conv1", "mid_block.attentions.0.proj_in"):
@@ -179,7 +179,7 @@ def test_the_lora_is_fused_in_single_precision_before_the_cast(golden: None) -> 
         assert torch.equal(half.get_parameter(f"{layer}.weight"), found.half())
 
 
-def test_every_layer_of_the_lora_is_fused_and_none_without_lcm(golden: None) -> None:
+def test_every_layer_of_the_lora_is_fused_and_none_without_lcm() -> None:
     with init_empty_weights():
         lora = Lora(read_tensors(CHECKPOINTS / LORA), tiny_model().networks.unet)
     assert len(lora.layers) == 278
