@@ -23,6 +23,12 @@ def test_an_empty_folder_is_refused_with_every_file_and_where_it_is_found(tmp_pa
         assert f"https://huggingface.co/{file.source.split('/')[3]}" in line
 
 
+def test_a_folder_that_does_not_exist_is_said_to_be_none_and_what_it_needs(tmp_path: Path) -> None:
+    with pytest.raises(ModelFolderError, match="there is no such folder") as refused:
+        find_files(tmp_path / "elsewhere", "lcm")
+    assert len(refused.value.problems) == 1 + len(FILES)
+
+
 def test_without_lcm_the_lora_is_not_needed(tmp_path: Path) -> None:
     with pytest.raises(ModelFolderError) as refused:
         find_files(tmp_path, "ddim")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 import weakref
@@ -132,13 +133,62 @@ def test_a_scheduler_of_another_kind_is_refused(folder: Path) -> None:
 
 def test_a_config_that_is_no_json_is_refused_by_its_name(folder: Path) -> None:
     (folder / "sd-vae-ft-mse/config.json").write_text("<html>")
-    with pytest.raises(ModelFolderError, match="sd-vae-ft-mse: Expecting value"):
+    with pytest.raises(ModelFolderError, match="sd-vae-ft-mse: JSONDecodeError"):
         build_model(ModelConfig(folder))
 
 
 def test_a_point_embedding_without_its_first_convolution_is_refused(folder: Path) -> None:
     torch.save({"conv_out.weight": torch.zeros(1)}, folder / POINTS)
-    with pytest.raises(ModelFolderError, match="point_embedding: a key is missing"):
+    with pytest.raises(ModelFolderError, match=r"conv_in\.weight is missing"):
+        build_model(ModelConfig(folder))
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "value"),
+    [
+        ("dreamshaper-8-inpainting/unet", "attention_head_dim", 0),
+        ("dreamshaper-8-inpainting/text_encoder", "hidden_act", "nope"),
+        ("dreamshaper-8-inpainting/scheduler", "beta_start", "small"),
+        ("sd-vae-ft-mse", "block_out_channels", None),
+        ("IP-Adapter/models/image_encoder", "num_attention_heads", 0),
+        ("lightning-drag-sd15/appearance_encoder", "down_block_types", ["Nope"] * 4),
+    ],
+)
+def test_a_config_that_makes_no_network_is_refused_by_its_place(
+    folder: Path, place: str, name: str, value: object
+) -> None:
+    (config,) = (folder / place).glob("*config.json")
+    config.write_text(json.dumps(json.loads(config.read_text()) | {name: value}))
+    with pytest.raises(ModelFolderError, match=f"  {place}: "):
+        build_model(ModelConfig(folder))
+
+
+def test_a_config_that_is_no_object_is_refused_and_asks_no_server(folder: Path) -> None:
+    (folder / "dreamshaper-8-inpainting/unet/config.json").write_text("[]")
+    with pytest.raises(ModelFolderError, match="is no JSON object"):
+        build_model(ModelConfig(folder))
+
+
+def test_a_tokenizer_that_cannot_be_made_is_refused(folder: Path) -> None:
+    (folder / "dreamshaper-8-inpainting/tokenizer/vocab.json").write_text("{}")
+    with pytest.raises(ModelFolderError, match="tokenizer: "):
+        build_model(ModelConfig(folder))
+
+
+@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {"conv_in.weight": 3}])
+def test_an_archive_of_something_else_than_named_tensors_is_refused(
+    folder: Path, content: object
+) -> None:
+    torch.save(content, folder / POINTS)
+    with pytest.raises(ModelFolderError, match="holds no tensors by name"):
+        build_model(ModelConfig(folder))
+
+
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1"])
+@pytest.mark.parametrize("file", [UNET, POINTS])
+def test_a_pointer_in_place_of_a_file_is_refused(folder: Path, file: str, content: bytes) -> None:
+    (folder / file).write_bytes(content)
+    with pytest.raises(ModelFolderError, match="cannot be read"):
         build_model(ModelConfig(folder))
 
 
@@ -186,6 +236,24 @@ def test_every_layer_of_the_lora_is_fused_and_none_without_lcm() -> None:
     plain = load_file(CHECKPOINTS / UNET)
     unfused = tiny_model("ddim").networks.unet.state_dict()
     assert all(torch.equal(unfused[name], plain[name]) for name in plain)
+
+
+def test_a_lora_that_leaves_a_layer_as_it_was_or_does_not_fit_is_refused(folder: Path) -> None:
+    lora = load_file(folder / LORA)
+    absent, cut = "lora_unet_mid_block_resnets_0_conv1", "lora_unet_mid_block_resnets_0_conv2"
+    save_file(
+        {
+            name: tensor[:1].clone() if name == f"{cut}.lora_down.weight" else tensor
+            for name, tensor in lora.items()
+            if not name.startswith(absent)
+        },
+        folder / LORA,
+    )
+    with pytest.raises(ModelFolderError) as refused:
+        build_model(ModelConfig(folder))
+    absent_said, cut_said = sorted(refused.value.problems)
+    assert "mid_block.resnets.0.conv1.weight: not in the LoRA" in absent_said
+    assert "mid_block.resnets.0.conv2.weight: the LoRA has another shape" in cut_said
 
 
 def test_a_lora_for_another_network_is_refused() -> None:
