@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from tests.golden.place import CHECKPOINTS
 from tests.unit.lightningdrag.tiny import tiny_model
 from worker.engines.lightningdrag.build import build_model
-from worker.engines.lightningdrag.check import main as check
 from worker.engines.lightningdrag.checkpoint import ModelFolderError
 from worker.engines.lightningdrag.config import ModelConfig
 from worker.engines.lightningdrag.lora import Lora
@@ -290,13 +289,3 @@ def test_weights_do_not_hang_on_their_file(tmp_path: Path) -> None:
     load(module, read_tensors(path), CPU, torch.float32)
     path.write_bytes(bytes(path.stat().st_size))
     assert (module.weight == 1).all()
-
-
-def test_the_check_names_what_is_wrong_and_prints_the_digest_of_what_is_right(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert check([str(folder)]) == 0
-    assert tiny_model().digest in capsys.readouterr().out
-    (folder / VAE).unlink()
-    assert check([str(folder)]) == 1
-    assert "sd-vae-ft-mse" in capsys.readouterr().err
