@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
+from tests.golden.recorded import read, read_json
 from tests.golden.stages import Stage
 from worker.engines.lightningdrag.canvas import canvas_size
 from worker.engines.lightningdrag.config import SchedulerName
@@ -41,7 +40,7 @@ def run_extras(folder: Path) -> Iterator[tuple[str, Stage]]:
     }
     for name, check in checks.items():
         if (folder / f"{name}.json").is_file():
-            said = json.loads((folder / f"{name}.json").read_text())
+            said = read_json(folder / f"{name}.json")
             for stage in check(said, folder):
                 yield name, stage
 
@@ -49,7 +48,7 @@ def run_extras(folder: Path) -> Iterator[tuple[str, Stage]]:
 @torch.inference_mode()
 def full_size_points(said: dict[str, Any], folder: Path) -> Iterator[Stage]:
     """E = 16, the authors' width, with weights by a formula."""
-    recorded = load_file(folder / "point_embedding_full_size.safetensors")
+    recorded = read(folder / "point_embedding_full_size.safetensors")
     network = PointEmbedding(said["embed_dim"])
     for convolution in said["convolutions"]:
         shape = tuple(convolution["shape"])
