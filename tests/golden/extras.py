@@ -31,7 +31,7 @@ SCHEDULER_FILE = {
 }
 
 
-def run_extras(folder: Path) -> Iterator[tuple[str, Stage]]:
+def run_extras(folder: Path) -> Iterator[tuple[str, Iterator[Stage]]]:
     """Each check that the folder has, under its name."""
     checks = {
         "point_embedding_full_size": full_size_points,
@@ -41,8 +41,7 @@ def run_extras(folder: Path) -> Iterator[tuple[str, Stage]]:
     for name, check in checks.items():
         if (folder / f"{name}.json").is_file():
             said = read_json(folder / f"{name}.json")
-            for stage in check(said, folder):
-                yield name, stage
+            yield name, check(said, folder)
 
 
 @torch.inference_mode()

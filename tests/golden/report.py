@@ -55,8 +55,8 @@ def compare(
     with _readable("extra"):
         rows = [
             row
-            for name, stage in run_extras(cases.parent / "extra")
-            for row in rows_of_stages(name, [stage])
+            for name, stages in run_extras(cases.parent / "extra")
+            for row in rows_of_stages(name, stages)
         ]
     yield from rows
 
