@@ -7,12 +7,12 @@ PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format bench lock clean
+.PHONY: help run test check lint format bench golden flops lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-run: .venv/.installed-embedded ## the whole service on this machine; ONCE=1 ends after the sample edit
+run: .venv/.installed-$(if $(findstring lightningdrag,$(TOWLINE_ENGINES)),gpu,embedded) ## the whole service on this machine; ONCE=1 ends after the sample edit
 	@exec $(PY) -m infra.embedded $(if $(filter-out 0,$(ONCE)),--once)
 
 test: .venv/.installed-dev ## every test; ARGS="-k word" for some
@@ -34,14 +34,22 @@ format: .venv/.installed-dev ## put the code into its format
 bench: .venv/.installed-dev ## time the warp engine; ARGS="--cases DIR"
 	@$(PY) -m benchmarks.warp $(ARGS)
 
+golden: .venv/.installed-gpu ## compare lightningdrag with the authors' numbers; CHECKPOINTS=DIR CASES=DIR DTYPE=float16
+	@$(PY) -m tests.golden $(if $(CHECKPOINTS),--checkpoints '$(CHECKPOINTS)') \
+	  $(if $(CASES),--cases '$(CASES)') $(if $(DTYPE),--dtype '$(DTYPE)') $(ARGS)
+
+flops: .venv/.installed-gpu ## count the work of one lightningdrag edit, by part
+	@$(PY) -m worker.engines.lightningdrag.flops
+
 lock: ## take the newest versions into constraints.txt (with Python 3.11, the oldest supported)
 	@python=$${PYTHON:-python3.11}; work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && \
 	  "$$python" -m venv "$$work" && \
 	  "$$work/bin/python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "make lock: this is not Python 3.11")' && \
-	  "$$work/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[dev]' && \
+	  "$$work/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[dev,gpu]' && \
 	  "$$work/bin/python" -m pip freeze --exclude-editable > "$$work/frozen" && \
 	  { echo '# The versions that are installed and tested together. Made by `make lock`.'; \
-	    cat "$$work/frozen"; } > constraints.txt
+	    sed -e 's/+.*//' -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton/d' "$$work/frozen"; \
+	  } > constraints.txt
 	@echo "constraints.txt: $$(grep -c == constraints.txt) packages"
 
 clean: ## remove .venv, caches and builds; .towline, where the service keeps its state, stays
@@ -58,6 +66,13 @@ clean: ## remove .venv, caches and builds; .towline, where the service keeps its
 	@echo "installing Towline and its test tools into .venv (once; up to 170 MB to download)"
 	@$(INSTALL) -e '.[dev]'
 	@touch .venv/.installed-embedded $@
+
+.venv/.installed-gpu: .venv/.made pyproject.toml constraints.txt
+	@echo "installing Towline, its test tools and the model's libraries into .venv (once). They are large:"
+	@echo "torch alone is 200 MB as a CPU build, and several GB as Linux has it by default, with CUDA. A CPU"
+	@echo "build is kept if .venv has it, and taken if pip finds one (PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL)."
+	@$(INSTALL) -e '.[dev,gpu]'
+	@touch .venv/.installed-embedded .venv/.installed-dev $@
 
 .venv/.made:
 	@if $(PY) -m pip --version >/dev/null 2>&1; then touch $@; exit; fi; half=; \

@@ -1,9 +1,11 @@
-"""`python -m worker run --queues warp` and `python -m worker beat`."""
+"""`python -m worker run --queues warp`; also `beat`, and `model check DIR`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
+from pathlib import Path
 
 from celery import signals
 
@@ -21,7 +23,15 @@ def main(arguments: list[str] | None = None) -> int:
     run = commands.add_parser("run", help="take messages and do the work")
     run.add_argument("--queues", required=True, type=_queues, help=f"of {', '.join(QUEUES)}")
     commands.add_parser("beat", help="send the sweep's message every few seconds")
+    model = commands.add_parser("model", help="look at the files of a model").add_subparsers(
+        dest="task", required=True
+    )
+    check = model.add_parser("check", help="is the folder usable, and what is its digest?")
+    check.add_argument("folder", type=Path)
+    check.add_argument("--scheduler", choices=("lcm", "ddim"), default="lcm")
     chosen = parser.parse_args(arguments)
+    if chosen.command == "model":
+        return _check_model(chosen.folder, chosen.scheduler)
     try:
         services = _services()
     except SettingsError as error:
@@ -35,6 +45,18 @@ def main(arguments: list[str] | None = None) -> int:
     except EngineUnusable as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def _check_model(folder: Path, scheduler: str) -> int:
+    """By name, since the model's libraries are only where the extra `gpu` is installed."""
+    try:
+        check = import_module("worker.engines.lightningdrag.check")
+    except ModuleNotFoundError as error:
+        install = "pip install -c constraints.txt -e '.[gpu]'"
+        print(f"{error.name} is not installed; what the model needs: {install}", file=sys.stderr)
+        return 2
+    status: int = check.main(folder, scheduler)
+    return status
 
 
 def _services() -> Services:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from shared.canvas import canvas_size
+from tests.golden.recorded import read, read_json
 from tests.golden.stages import Stage
 from worker.engines.lightningdrag.config import SchedulerName
 from worker.engines.lightningdrag.points import Pairs, PointEmbedding, point_maps
@@ -32,7 +31,7 @@ SCHEDULER_FILE = {
 }
 
 
-def run_extras(folder: Path) -> Iterator[tuple[str, Stage]]:
+def run_extras(folder: Path) -> Iterator[tuple[str, Iterator[Stage]]]:
     """Each check that the folder has, under its name."""
     checks = {
         "point_embedding_full_size": full_size_points,
@@ -41,15 +40,14 @@ def run_extras(folder: Path) -> Iterator[tuple[str, Stage]]:
     }
     for name, check in checks.items():
         if (folder / f"{name}.json").is_file():
-            said = json.loads((folder / f"{name}.json").read_text())
-            for stage in check(said, folder):
-                yield name, stage
+            said = read_json(folder / f"{name}.json")
+            yield name, check(said, folder)
 
 
 @torch.inference_mode()
 def full_size_points(said: dict[str, Any], folder: Path) -> Iterator[Stage]:
     """E = 16, the authors' width, with weights by a formula."""
-    recorded = load_file(folder / "point_embedding_full_size.safetensors")
+    recorded = read(folder / "point_embedding_full_size.safetensors")
     network = PointEmbedding(said["embed_dim"])
     for convolution in said["convolutions"]:
         shape = tuple(convolution["shape"])

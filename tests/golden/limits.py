@@ -21,14 +21,14 @@ def max_abs(found: Tensor, wanted: Tensor) -> float:
 
 def rel_rms(found: Tensor, wanted: Tensor) -> float:
     """RMS of the deviation by the RMS of the value."""
-    rms = wanted.pow(2).mean().sqrt()
-    return float((found - wanted).pow(2).mean().sqrt() / rms) if rms > 0 else 0.0
+    of_deviation, of_value = (t.pow(2).mean().sqrt() for t in (found - wanted, wanted))
+    return float(of_deviation / of_value if of_value else of_deviation)
 
 
 def beyond(rtol: float) -> Measure:
     """The largest deviation after `rtol` of the value is taken off."""
-    return lambda found, wanted: max(
-        0.0, float(((found - wanted).abs() - rtol * wanted.abs()).max())
+    return lambda found, wanted: float(
+        ((found - wanted).abs() - rtol * wanted.abs()).clamp(min=0).max()
     )
 
 

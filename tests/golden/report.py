@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import torch
 
 from tests.golden.extras import run_extras
 from tests.golden.limits import LIMITS, Limit
-from tests.golden.recorded import Case, read_cases
+from tests.golden.recorded import Case, RecordedError, read_cases
 from tests.golden.stages import Stage, run_case
 from worker.engines.lightningdrag.build import build_model
 from worker.engines.lightningdrag.config import DtypeName, ModelConfig, SchedulerName
@@ -41,13 +43,32 @@ def compare(
 ) -> Iterator[Row]:
     """The rows of every case of a folder, then those of the folder `extra` beside it."""
     pipelines: dict[SchedulerName, Pipeline] = {}
+    if not checkpoints.is_dir():
+        raise RecordedError(f"{checkpoints} is no folder")
     for case in read_cases(cases):
         if case.scheduler not in pipelines:
             config = ModelConfig(checkpoints, case.scheduler, device, dtype)
             pipelines[case.scheduler] = Pipeline(build_model(config))
-        yield from rows_of(pipelines[case.scheduler], case)
-    for name, stage in run_extras(cases.parent / "extra"):
-        yield from rows_of_stages(name, [stage])
+        with _readable(case.name):
+            rows = list(rows_of(pipelines[case.scheduler], case))
+        yield from rows
+    with _readable("extra"):
+        rows = [
+            row
+            for name, stages in run_extras(cases.parent / "extra")
+            for row in rows_of_stages(name, stages)
+        ]
+    yield from rows
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Input that nobody can run is said in one line; pytest shows where it went wrong."""
+    try:
+        yield
+    except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise RecordedError(f"{name} cannot be run: {reason}") from error
 
 
 def rows_of(pipeline: Pipeline, case: Case) -> Iterator[Row]:
@@ -62,8 +83,14 @@ def rows_of_stages(
     largest: dict[tuple[str, str], Row] = {}
     for stage in stages:
         for limit in LIMITS[dtype].get(stage.name, ()):
-            row = Row(case, stage.name, limit, limit.measure(stage.found, stage.wanted))
+            fits = stage.found.shape == stage.wanted.shape
+            deviation = limit.measure(stage.found, stage.wanted) if fits else math.inf
+            row = Row(case, stage.name, limit, deviation)
             key = (stage.name, limit.name)
-            if key not in largest or not row.deviation <= largest[key].deviation:
-                largest[key] = row
+            largest[key] = max(largest.get(key, row), row, key=_by_deviation)
     yield from largest.values()
+
+
+def _by_deviation(row: Row) -> tuple[bool, float]:
+    """What is no number is worse than any."""
+    return math.isnan(row.deviation), row.deviation

@@ -85,10 +85,11 @@ def _inputs(pipeline: Pipeline, case: Case) -> Iterator[Stage]:
     if "clip.pixel_values" in case.tensors:
         seen = clip_pixels(case.edit.picture_HWC)[None]
         yield Stage("clip pixels", seen, case["clip.pixel_values"])
-    asked = case.about["guidance_scale_per_step"]
+    asked = case.said("guidance_scale_per_step")
     ours = guidance_scales(case.edit.guidance, case.edit.guidance_decay, case.edit.steps)
     guided = [(a, b) for a, b in zip(ours, asked, strict=True) if b is not None]
-    yield Stage("guidance scales", *torch.tensor(guided, dtype=torch.float64).T)
+    if guided:
+        yield Stage("guidance scales", *torch.tensor(guided, dtype=torch.float64).T)
 
 
 def _encodings(encoded: Encoded, case: Case) -> Iterator[Stage]:
@@ -120,8 +121,9 @@ def _hints(hints: Hints, case: Case) -> Iterator[Stage]:
         features = hints.reference[block.name].double()
         if f"bank.{block.name}" in case.tensors:
             yield Stage("reference features", features[:1], case[f"bank.{block.name}"])
-        said = case.about["reference_features"][block.name]
-        assert list(features.shape) == said["shape"]
+        said = case.said("reference_features", block.name)
+        shapes = torch.tensor(features.shape), torch.tensor(said["shape"])
+        yield Stage("reference statistics", *shapes)
         doubled = torch.cat([features, features])  # as the authors ran it, and took the deviation
         found = torch.stack([features.mean(), doubled.std(), features.norm()])
         wanted = torch.tensor([said["mean"], said["std"], said["l2"]], dtype=torch.float64)
@@ -131,12 +133,13 @@ def _hints(hints: Hints, case: Case) -> Iterator[Stage]:
 def _noises(noises: list[Tensor], case: Case) -> Iterator[Stage]:
     count = len(case.edit.seeds)
     guided = case.edit.shape.guided
-    without = torch.stack([noise[:count] for noise in noises[:guided]])
-    with_points = torch.stack([noise[-count:] for noise in noises])
+    without = [noise[:count] for noise in noises[:guided]]
+    with_points = [noise[-count:] for noise in noises]
     for name, found in (("nopoints", without), ("points", with_points)):
         wanted = case[f"steps.noise_pred_{name}"]
-        yield Stage("first noise", found[0], wanted[0])
-        yield Stage("all noise", found, wanted[: len(found)])
+        if found:
+            yield Stage("first noise", found[0], wanted[0])
+            yield Stage("all noise", torch.stack(found), wanted[: len(found)])
 
 
 def _results(pipeline: Pipeline, latents_N4hw: Tensor, case: Case) -> Iterator[Stage]:

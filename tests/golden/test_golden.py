@@ -12,7 +12,7 @@ pytest.importorskip("transformers")
 
 from tests.golden.extras import run_extras
 from tests.golden.limits import FINAL_LATENTS, FLOAT32
-from tests.golden.place import CASES, CHECKPOINTS, GOLDEN
+from tests.golden.place import CASES, CHECKPOINTS, EXTRA
 from tests.golden.recorded import Case, read_cases
 from tests.golden.report import rows_of, rows_of_stages
 from tests.golden.stages import Stage, run_case
@@ -61,10 +61,13 @@ def test_every_stage_that_has_a_limit_is_compared_by_some_case() -> None:
 
 
 def test_the_small_checks_hold() -> None:
-    if not (GOLDEN / "extra").is_dir():
-        pytest.skip("no folder `extra`")
-    for name, stage in run_extras(GOLDEN / "extra"):
-        assert not [str(row) for row in rows_of_stages(name, [stage]) if not row.holds]
+    checked = set()
+    for name, stages in run_extras(EXTRA):
+        rows = list(rows_of_stages(name, stages))
+        assert rows
+        assert not [str(row) for row in rows if not row.holds]
+        checked.add(name)
+    assert checked == {path.stem for path in EXTRA.glob("*.json")}
 
 
 @pytest.mark.parametrize("name", NAMES[:1])

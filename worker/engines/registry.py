@@ -30,6 +30,6 @@ def load_engine(name: str, settings: Settings) -> Engine:
     except ModuleNotFoundError as error:
         raise EngineUnusable(
             f"the engine {name} needs the Python package {error.name}, which is not installed"
-            " (docs/engines tells how to install what an engine needs)"
+            f" (docs/engines/{name}.md tells what to install)"
         ) from error
     return load(settings)

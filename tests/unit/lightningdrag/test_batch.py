@@ -18,8 +18,6 @@ from worker.engines.lightningdrag.batch import CanvasEdit, gather
 from worker.engines.lightningdrag.pipeline import Pipeline
 from worker.engines.lightningdrag.points import Pairs
 
-pytestmark = pytest.mark.usefixtures("golden")
-
 MAX_ABS, REL = 2e-3, 5e-5  #: of final latents, float32: section 6 of the golden README
 
 

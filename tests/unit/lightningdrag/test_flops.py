@@ -8,7 +8,11 @@ pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
-from worker.engines.lightningdrag.flops import main
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.unit.lightningdrag.tiny import tiny_model
+from worker.engines.lightningdrag.flops import TERA, count, demo_edit, main
+from worker.engines.lightningdrag.pipeline import Pipeline
 
 
 @pytest.mark.slow
@@ -22,3 +26,15 @@ def test_one_edit_at_full_size_does_no_more_than_it_must(
     assert four.startswith("4 candidates: ")
     assert float(one.split()[2]) <= 20.7
     assert float(four.split()[2]) <= 74.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("candidates", [1, 4])
+def test_what_is_counted_is_what_the_pipeline_does(candidates: int) -> None:
+    pipeline = Pipeline(tiny_model())
+    edit = demo_edit(candidates, side_px=128)
+    pipeline([edit])  # a prompt that was encoded once is kept
+    with FlopCounterMode(display=False) as counter:
+        pipeline([edit])
+    counted = count(pipeline, candidates, side_px=128)
+    assert sum(counted.values()) * TERA == pytest.approx(counter.get_total_flops())

@@ -20,6 +20,17 @@ def test_guidance_decays_as_the_table_says(decay: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("scale", "decay", "recorded"),
+    [
+        (2.0, "square", [2.0, 1.9375, 1.75, 1.4375]),  # golden case 04
+        (3.0, "quadratic", [3.0, 2.984, 2.872, 2.568, 1.976]),  # golden case 06
+    ],
+)
+def test_guidance_decays_as_was_recorded(scale: float, decay: str, recorded: list[float]) -> None:
+    assert guidance_scales(scale, decay, len(recorded)) == pytest.approx(recorded)
+
+
+@pytest.mark.parametrize(
     ("scale", "at_most", "guided"), [(3.0, None, 8), (3.0, 3, 3), (3.0, 20, 8), (1.0, None, 0)]
 )
 def test_guided_steps(scale: float, at_most: int | None, guided: int) -> None:

@@ -23,6 +23,12 @@ def test_an_empty_folder_is_refused_with_every_file_and_where_it_is_found(tmp_pa
         assert f"https://huggingface.co/{file.source.split('/')[3]}" in line
 
 
+def test_a_folder_that_does_not_exist_is_said_to_be_none_and_what_it_needs(tmp_path: Path) -> None:
+    with pytest.raises(ModelFolderError, match="there is no such folder") as refused:
+        find_files(tmp_path / "elsewhere", "lcm")
+    assert len(refused.value.problems) == 1 + len(FILES)
+
+
 def test_without_lcm_the_lora_is_not_needed(tmp_path: Path) -> None:
     with pytest.raises(ModelFolderError) as refused:
         find_files(tmp_path, "ddim")
@@ -38,7 +44,6 @@ def test_a_file_may_have_any_of_its_names(tmp_path: Path) -> None:
     assert file.found_in(tmp_path) == tmp_path / file.place / "diffusion_pytorch_model.safetensors"
 
 
-@pytest.mark.usefixtures("golden")
 def test_the_digest_is_the_contents_of_what_is_used_and_of_nothing_else(tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere"
     shutil.copytree(CHECKPOINTS, copy, copy_function=shutil.copyfile)

@@ -30,8 +30,6 @@ from worker.engines.lightningdrag.speed import (
 )
 from worker.engines.lightningdrag.warm_up import warm_up
 
-pytestmark = pytest.mark.usefixtures("golden")
-
 FIXED = (Pass(8, 16, 4, True), Pass(8, 16, 6, True), Pass(8, 16, 4, False))
 
 

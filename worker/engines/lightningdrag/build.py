@@ -107,21 +107,37 @@ class Configs:
     point_width: int
 
 
+class WrongPart(Exception):
+    """A file, by its name in `FILES`, and what is wrong with it."""
+
+    def __init__(self, name: str, problems: list[str]) -> None:
+        self.name, self.problems = name, problems
+        super().__init__(name, *problems)
+
+
 def build_model(config: ModelConfig) -> Model:
     """Load a model; `ModelFolderError` names everything that is wrong with its folder."""
     files = find_files(config.folder, config.scheduler)
+    try:
+        return _build(config, files)
+    except WrongPart as wrong:
+        problems = [_said(wrong.name, problem) for problem in wrong.problems]
+        raise ModelFolderError(files.folder, problems) from wrong
+
+
+def _build(config: ModelConfig, files: ModelFiles) -> Model:
     device, dtype = torch.device(config.device), DTYPES[config.dtype]
-    with _named(files.folder, "scheduler"):
+    with _part("scheduler"):
         scheduler_config = _read_json(files["scheduler"])
         make_sampler(config.scheduler, scheduler_config, steps=1)
     configs = _read_configs(files)
-    with _named(files.folder, "unet_config"), init_empty_weights(include_buffers=False):
+    with init_empty_weights(include_buffers=False):
         networks = make_networks(configs)
     _fill(networks, files, device, dtype)
     for _, network in networks:
         network.to(device)
     ReferenceAttention(networks.unet).inject()
-    with _named(files.folder, "vocabulary"):
+    with _part("vocabulary"):
         tokenizer = CLIPTokenizer.from_pretrained(files.folder / BASE / "tokenizer")
     return Model(
         networks,
@@ -136,19 +152,27 @@ def build_model(config: ModelConfig) -> Model:
 
 def make_networks(configs: Configs) -> Networks:
     """Networks of these sizes, wherever torch makes tensors now; not one weight has its value."""
-    unet = UNet2DConditionModel.from_config(configs.unet)
-    _check_blocks(unet, 2 * LATENT_CHANNELS + 1)
-    appearance = UNet2DConditionModel.from_config(configs.appearance)
-    _check_blocks(appearance, LATENT_CHANNELS)
-    width = unet.config["cross_attention_dim"]
-    vision = CLIPVisionConfig.from_dict(configs.image)
+    with _part("unet_config"):
+        unet = UNet2DConditionModel.from_config(configs.unet)
+        _check_blocks(unet, 2 * LATENT_CHANNELS + 1)
+        width = unet.config["cross_attention_dim"]
+    with _part("appearance_config"):
+        appearance = UNet2DConditionModel.from_config(configs.appearance)
+        _check_blocks(appearance, LATENT_CHANNELS)
+    with _part("vae_config"):
+        vae = AutoencoderKL.from_config({"scaling_factor": DEFAULT_VAE_SCALING, **configs.vae})
+    with _part("text_config"):
+        text = CLIPTextModel(CLIPTextConfig.from_dict(configs.text))
+    with _part("image_config"):
+        vision = CLIPVisionConfig.from_dict(configs.image)
+        image = CLIPVisionModelWithProjection(vision)
     channels = {block.name: _channels(unet, block.name) for block in BLOCKS}
     return Networks(
         unet=unet,
         appearance=cut_off(appearance),
-        vae=AutoencoderKL.from_config({"scaling_factor": DEFAULT_VAE_SCALING, **configs.vae}),
-        text=CLIPTextModel(CLIPTextConfig.from_dict(configs.text)),
-        image=CLIPVisionModelWithProjection(vision),
+        vae=vae,
+        text=text,
+        image=image,
         image_projection=ImageProjection(vision.projection_dim, width),
         points=PointEmbedding(configs.point_width),
         projections=Projections(
@@ -191,7 +215,9 @@ def _check_blocks(unet: UNet2DConditionModel, channels: int) -> None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text())
+    content = json.loads(path.read_text())
+    if not isinstance(content, dict):
+        raise WrongWeights([f"{path.name} is no JSON object"])
     return content
 
 
@@ -199,12 +225,13 @@ def _read_configs(files: ModelFiles) -> Configs:
     names = ("unet", "appearance", "vae", "text", "image")
     found = {}
     for name in names:
-        with _named(files.folder, f"{name}_config"):
+        with _part(f"{name}_config"):
             found[name] = _read_json(files[f"{name}_config"])
-    with _named(files.folder, "points"):
-        first = next(
-            tensor for key, tensor in read_tensors(files["points"]) if key == "conv_in.weight"
-        )
+    with _part("points"):
+        tensors = read_tensors(files["points"])
+        first = next((tensor for key, tensor in tensors if key == "conv_in.weight"), None)
+        if first is None or not first.dim():
+            raise WrongWeights(["conv_in.weight is missing"])
     return Configs(**found, point_width=first.shape[0] // 2)
 
 
@@ -239,15 +266,16 @@ def _fill(networks: Networks, files: ModelFiles, device: torch.device, dtype: to
 
 
 def _said(name: str, problem: str) -> str:
-    return f"  {FILES[name].place}: {problem}; the public one is at {FILES[name].source}"
+    what = problem.partition("\n")[0]
+    return f"  {FILES[name].place}: {what}; the public one is at {FILES[name].source}"
 
 
 @contextmanager
-def _named(folder: Path, name: str) -> Iterator[None]:
+def _part(name: str) -> Iterator[None]:
     """Say in which file something was wrong."""
     try:
         yield
     except WrongWeights as wrong:
-        raise ModelFolderError(folder, [_said(name, each) for each in wrong.problems]) from None
-    except (ValueError, OSError, StopIteration) as error:
-        raise ModelFolderError(folder, [_said(name, str(error) or "a key is missing")]) from None
+        raise WrongPart(name, wrong.problems) from None
+    except Exception as error:  # a size or a word that no network knows shows in many ways
+        raise WrongPart(name, [f"{type(error).__name__}: {error}"]) from error

@@ -1,11 +1,10 @@
-"""`python -m worker.engines.lightningdrag.check DIR`: can this folder be used, and what is it?
+"""`python -m worker model check DIR`: can this folder be used, and what is it?
 
-Keys and shapes are held against the networks without reading a weight.
+Keys and shapes are held against the networks, which have no memory; nothing is computed.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -19,20 +18,12 @@ def check_folder(folder: Path, scheduler: SchedulerName) -> str:
     return build_model(ModelConfig(folder, scheduler, device="meta")).digest
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(folder: Path, scheduler: SchedulerName) -> int:
     """Say whether a folder is usable; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m worker.engines.lightningdrag.check")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--scheduler", choices=("lcm", "ddim"), default="lcm")
-    asked = parser.parse_args(arguments)
     try:
-        digest = check_folder(asked.folder, asked.scheduler)
+        digest = check_folder(folder, scheduler)
     except ModelFolderError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    sys.stdout.write(f"{asked.folder} is usable with {asked.scheduler}\nsha256 {digest}\n")
+    sys.stdout.write(f"{folder} is usable with {scheduler}\nsha256 {digest}\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

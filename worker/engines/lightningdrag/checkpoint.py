@@ -145,6 +145,8 @@ def find_files(folder: Path, scheduler: SchedulerName) -> ModelFiles:
     needed = {name: file for name, file in FILES.items() if name != "lora" or scheduler == "lcm"}
     found = {name: file.found_in(folder) for name, file in needed.items()}
     missing = [needed[name].missing() for name, path in found.items() if path is None]
+    if not folder.is_dir():
+        missing.insert(0, "  there is no such folder; it needs:")
     if missing:
         raise ModelFolderError(folder, missing)
     return ModelFiles(folder, {name: path for name, path in found.items() if path is not None})

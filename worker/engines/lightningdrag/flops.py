@@ -1,4 +1,4 @@
-"""`python -m worker.engines.lightningdrag.flops`: the work of one edit, counted and not guessed.
+"""`make flops`: the work of one edit, counted and not guessed.
 
 The pipeline itself runs on the meta device, at the full sizes of Stable Diffusion 1.5, under
 torch's counter: multiply-adds times two, convolutions, products and attention.
@@ -127,7 +127,7 @@ class Tally:
         calls.pop_all().close()
 
 
-def count(pipeline: Pipeline, candidates: int) -> dict[str, float]:
+def count(pipeline: Pipeline, candidates: int, side_px: int = SIDE_PX) -> dict[str, float]:
     """TFLOP of one edit by part of the model."""
     networks = pipeline.networks
     named: dict[str, nn.Module] = {
@@ -141,7 +141,7 @@ def count(pipeline: Pipeline, candidates: int) -> dict[str, float]:
     counter = FlopCounterMode(display=False)
     tally = Tally(counter)
     with torch.inference_mode(), counter, tally.parts(named):
-        run(pipeline, demo_edit(candidates), tally)
+        run(pipeline, demo_edit(candidates, side_px), tally)
     rest = counter.get_total_flops() - sum(tally.by_part.values())
     return {name: flop / TERA for name, flop in (*tally.by_part.items(), ("other", rest))}
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -39,8 +40,12 @@ def read_tensors(path: Path, part: str | None = None) -> Named:
             yield from _read_safetensors(path, part)
         else:
             yield from _read_archive(path, part)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        raise WrongWeights([f"{path.name} cannot be read: {error}"]) from None
+    except UnpicklingError:
+        reason = "it holds something else than tensors"
+        raise WrongWeights([f"{path.name} cannot be read: {reason}"]) from None
+    except (SafetensorError, RuntimeError, EOFError) as error:
+        reason = str(error).partition("\n")[0]
+        raise WrongWeights([f"{path.name} cannot be read: {reason}"]) from None
 
 
 def _read_safetensors(path: Path, part: str | None) -> Named:
@@ -52,9 +57,13 @@ def _read_safetensors(path: Path, part: str | None) -> Named:
 
 
 def _read_archive(path: Path, part: str | None) -> Named:
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    if part:
-        content = content[part]
+    if not is_zipfile(path):
+        raise WrongWeights([f"{path.name} cannot be read: it is no whole torch archive"])
+    content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if part and isinstance(content, dict):
+        content = content.get(part)
+    if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
+        raise WrongWeights([f"{path.name} holds no tensors by name{f' in {part}' if part else ''}"])
     for name in list(content):
         yield name, content.pop(name)
 

@@ -27,8 +27,6 @@ from worker.engines.lightningdrag.engine import LightningDragEngine
 from worker.engines.lightningdrag.memory import PASSING, row_bytes
 from worker.engines.lightningdrag.pipeline import Pipeline
 
-pytestmark = pytest.mark.usefixtures("golden")
-
 
 class Cancelled(Exception):
     """What a watch raises."""
