@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, update
 
 from shared.edits import MaskImage
 from shared.errors import ImageInUse, NotFound, TimedOut
 from shared.jobs.state import JobState
+from shared.jobs.tables import jobs
 from shared.services import Services
 from tests.factories import Factory, a_result, a_spec, history, let_pass, row_of
 from worker.pictures import discard_result
@@ -237,7 +238,7 @@ def test_the_other_steps_of_a_sweep_are_made_when_one_meets_an_error_nobody_fore
     lost, late = make.running(), make.job(expires_in_s=1)
     let_pass(services.database, LEASE_S + 1)
     with services.database.writing() as connection:
-        connection.exec_driver_sql("UPDATE jobs SET spec = '{}' WHERE id = ?", (lost.id,))
+        connection.execute(update(jobs).where(jobs.c.id == lost.id).values(spec={}))
     sweep(services)
     assert row_of(services.database, late.id)["status"] == "expired"
 
