@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 
 from shared.db import now_ms
 from shared.errors import TowlineError
@@ -18,13 +18,14 @@ from shared.jobs.job import Job
 from shared.jobs.moves import move_jobs
 from shared.jobs.state import Move, retry_delay_s
 from shared.jobs.tables import QUEUED, RUNNING, jobs, turns
+from shared.jobs.turns import first_of, line_of, note_turn
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
     from shared.db import Database
 
-CLAIM_TRIES = 5
+SHARED = 100  #: accounts that a claim looks through when rivals serve them all
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +47,12 @@ class LeaseStore:
     def claim_next(self, engine: str, worker_id: str) -> Job | None:
         """Claim the next job of an engine; None when nothing is due.
 
-        Accounts take turns; inside an account higher priority goes first, then age.
+        Accounts take turns; inside an account higher priority goes first, then age. What a
+        rival is claiming at this moment is passed over, not waited for.
         """
-        for _ in range(CLAIM_TRIES):  # on PostgreSQL a rival may take it between the two
-            with self._database.writing() as connection:
-                candidate = _next_due(connection, engine)
-                if candidate is None:
-                    return None
-                job = self._claim(connection, candidate, worker_id)
-                if job is not None:
-                    _note_turn(connection, engine, job.account_id)
-                    return job
-        return None
+        with self._database.writing() as connection:
+            job_id = _next_due(connection, engine)
+            return None if job_id is None else self._claim(connection, job_id, worker_id)
 
     def _claim(self, connection: Connection, job_id: str, worker_id: str) -> Job | None:
         now = now_ms()
@@ -196,30 +191,25 @@ def _held_by(job: Job) -> ColumnElement[bool]:
 
 
 def _next_due(connection: Connection, engine: str) -> str | None:
-    has_due = exists().where(
-        jobs.c.engine == engine, jobs.c.account_id == turns.c.account_id, is_due()
-    )
+    """The job that comes next, held for this transaction; its account has had its turn."""
+    line = line_of(engine, is_due())
     account_id = connection.scalar(
-        select(turns.c.account_id)
-        .where(turns.c.engine == engine, has_due)
-        .order_by(turns.c.served_at, turns.c.account_id)
-        .limit(1)
+        line.limit(1).with_for_update(key_share=True, skip_locked=True, of=turns)
     )
-    if account_id is None:
-        return None
-    return connection.scalar(
-        select(jobs.c.id)
-        .where(jobs.c.engine == engine, jobs.c.account_id == account_id, is_due())
-        .order_by(jobs.c.priority, jobs.c.id)
-        .limit(1)
-    )
+    if account_id is not None:
+        job_id = _hold_first_of(connection, engine, account_id)
+        if job_id is not None:
+            note_turn(connection, engine, account_id)
+            return job_id
+    # Rivals serve every account that has work: share one, whose turn it is already.
+    for shared_id in connection.scalars(line.limit(SHARED)).all():
+        job_id = _hold_first_of(connection, engine, shared_id)
+        if job_id is not None:
+            return job_id
+    return None
 
 
-def _note_turn(connection: Connection, engine: str, account_id: str) -> None:
-    """The account goes to the end of the line, behind every other."""
-    last = select(func.coalesce(func.max(turns.c.served_at), 0) + 1).where(turns.c.engine == engine)
-    connection.execute(
-        update(turns)
-        .where(turns.c.engine == engine, turns.c.account_id == account_id)
-        .values(served_at=last.scalar_subquery())
-    )
+def _hold_first_of(connection: Connection, engine: str, account_id: str) -> str | None:
+    """The account's first due job that no rival holds."""
+    first = first_of(engine, account_id, is_due())
+    return connection.scalar(first.with_for_update(skip_locked=True))

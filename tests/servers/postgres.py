@@ -46,11 +46,13 @@ rm -rf "$1"
 class Postgres:
     """Keeps its port and its databases from start to start."""
 
-    def __init__(self, **options: str) -> None:
+    def __init__(self, place: Path | None = None, **options: str) -> None:
+        """In memory, where there is one, unless `place` is a folder."""
         self.port = free_port()
         self._options = OPTIONS | options
         memory = Path("/dev/shm")
-        place = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
+        if place is None and memory.is_dir() and os.access(memory, os.W_OK):
+            place = memory
         self._folder = Path(tempfile.mkdtemp(prefix="towline-postgres-", dir=place))
         self._reaper = subprocess.Popen(
             ["sh", "-c", REAPER, "reaper", str(self._folder)],
