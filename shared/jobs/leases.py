@@ -7,7 +7,8 @@ slow, cut off, or asleep) therefore changes nothing, and is told so by False or 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, func, or_, select, update
@@ -17,7 +18,7 @@ from shared.errors import TowlineError
 from shared.jobs.job import Job
 from shared.jobs.moves import move_jobs
 from shared.jobs.state import Move, retry_delay_s
-from shared.jobs.tables import QUEUED, RUNNING, jobs, turns
+from shared.jobs.tables import QUEUED, RUNNING, SUCCEEDED, jobs, turns
 from shared.jobs.turns import first_of, line_of, note_turn
 
 if TYPE_CHECKING:
@@ -50,13 +51,17 @@ class LeaseStore:
         Accounts take turns; inside an account higher priority goes first, then age. What a
         rival is claiming at this moment is passed over, not waited for.
         """
+        claim_sent = time.monotonic()
         with self._database.writing() as connection:
             job_id = _next_due(connection, engine)
-            return None if job_id is None else self._claim(connection, job_id, worker_id)
+            if job_id is None:
+                return None
+            (job,) = self._claim(connection, job_id, worker_id)
+        return replace(job, claim_sent=claim_sent)
 
-    def _claim(self, connection: Connection, job_id: str, worker_id: str) -> Job | None:
+    def _claim(self, connection: Connection, job_id: str, worker_id: str) -> list[Job]:
         now = now_ms()
-        claimed = move_jobs(
+        return move_jobs(
             connection,
             Move.CLAIM,
             jobs.c.id == job_id,
@@ -69,7 +74,6 @@ class LeaseStore:
             step=0,
             steps=None,
         )
-        return claimed[0] if claimed else None
 
     def heartbeat(self, job: Job, step: int, steps: int | None) -> Pulse:
         """Renew the lease and write down the progress."""
@@ -87,6 +91,9 @@ class LeaseStore:
     def succeed(self, job: Job, result: dict[str, Any], steps: int | None = None) -> bool:
         """Record the result, whose objects are stored already; False if the lease was lost.
 
+        True again when the very same result was recorded before: a commit may come through
+        though its answer does not, and then nothing that the row points to may be taken away.
+
         All of the engine's `steps` are done, whether a heartbeat told of them or not.
         """
         with self._database.writing() as connection:
@@ -103,7 +110,7 @@ class LeaseStore:
                 result={**result, "timings": timings},
                 step=steps or func.coalesce(jobs.c.steps, jobs.c.step),
                 steps=steps or jobs.c.steps,
-            )
+            ) or _is_recorded(connection, job, result)
 
     def fail(self, job: Job, error: TowlineError) -> bool:
         """Give up on the job for good."""
@@ -188,6 +195,13 @@ def _held_by(job: Job) -> ColumnElement[bool]:
         jobs.c.attempt == job.attempt,
         RUNNING,
     )
+
+
+def _is_recorded(connection: Connection, job: Job, result: dict[str, Any]) -> bool:
+    recorded = connection.scalar(
+        select(jobs.c.result).where(jobs.c.id == job.id, jobs.c.attempt == job.attempt, SUCCEEDED)
+    )
+    return recorded is not None and recorded["candidates"] == result["candidates"]
 
 
 def _next_due(connection: Connection, engine: str) -> str | None:

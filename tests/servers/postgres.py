@@ -111,6 +111,11 @@ class Postgres:
             assert time.monotonic() < limit_s, f"PostgreSQL did not answer: {self.log}"
             time.sleep(0.02)
 
+    def ensure(self) -> None:
+        """Have it running."""
+        if self._process is None or self._process.poll() is not None:
+            self.start()
+
     def stop(self) -> None:
         """As an operator stops it: connections are cut, data are written."""
         self._end(signal.SIGINT)
