@@ -27,7 +27,7 @@ from shared.jobs.state import JobState
 from shared.migrations import migrate
 from shared.services import Services, build_services
 from shared.settings import Settings
-from tests.crowded import Crowd, name_of
+from tests.crowded import METADATA, Crowd, name_of
 from tests.factories import Factory, a_result
 from tests.servers.postgres import Postgres
 
@@ -90,6 +90,7 @@ def calls(at: Place) -> dict[str, Callable[[], object]]:
         "list": lambda: jobs.page(at.account, limit=50),
         "list, one status": lambda: jobs.page(at.account, limit=50, status=JobState.FAILED),
         "list, metadata of none": lambda: jobs.page(at.account, limit=50, metadata={"k": "v"}),
+        "list, metadata of all": lambda: jobs.page(at.account, limit=50, metadata=METADATA),
         "place in the queue": lambda: jobs.places(at.account, "warp", [newest.id]),
         "count the waiting": lambda: jobs.waiting("warp"),
         "sweep: leases": upkeep.take_back_expired_leases,
@@ -118,7 +119,14 @@ def measure(at: Place, repeats: int) -> dict[str, float]:
     return {name: statistics.median(those[1:]) for name, those in times.items()}
 
 
-PLANS = ("claim", "list", "place in the queue", "sweep: leases", "sweep: lines")
+PLANS = (
+    "claim",
+    "list",
+    "list, metadata of all",
+    "place in the queue",
+    "sweep: leases",
+    "sweep: lines",
+)
 
 
 def plans(at: Place) -> Iterator[str]:

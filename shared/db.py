@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import URL, BigInteger, Engine, MetaData, String, create_engine, event
+from sqlalchemy import URL, BigInteger, Engine, MetaData, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -100,28 +100,6 @@ def _now_sqlite(*_: Any, **__: Any) -> str:
 def _now_postgresql(*_: Any, **__: Any) -> str:
     # Of the statement, not `clock_timestamp()`: no index can be searched for what changes meanwhile
     return "CAST(EXTRACT(EPOCH FROM statement_timestamp()) * 1000 AS BIGINT)"
-
-
-class json_text(FunctionElement[str]):  # noqa: N801 - reads as a function
-    """`json_text(column, key)`: the text that a JSON object has under a key; NULL without one.
-
-    Any key will do: it is compared as a value, and never becomes part of a JSON path.
-    """
-
-    type = String()
-    inherit_cache = True
-
-
-@compiles(json_text, "sqlite")
-def _json_text_sqlite(element: json_text, compiler: Any, **rest: Any) -> str:
-    column, key = (compiler.process(clause, **rest) for clause in element.clauses)
-    return f"(SELECT value FROM json_each({column}) WHERE json_each.key = {key})"  # noqa: S608
-
-
-@compiles(json_text, "postgresql")
-def _json_text_postgresql(element: json_text, compiler: Any, **rest: Any) -> str:
-    column, key = (compiler.process(clause, **rest) for clause in element.clauses)
-    return f"({column} ->> {key})"
 
 
 class Database:

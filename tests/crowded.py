@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from shared.jobs.labels import label_of
 from tests.factories import a_spec
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ INSERT INTO jobs (id, account_id, engine, priority, spec, metadata, image_id, ti
     :lease, :retain
 FROM c
 """
+_LABELS = """
+INSERT INTO job_labels (account_id, label, job_id)
+SELECT account_id, :label, id FROM jobs WHERE id >= :first AND image_id = 'img_none'
+"""
+METADATA = {"batch": "crowd"}
 _DAY_MS = 86_400_000
 
 
@@ -57,7 +63,7 @@ class Crowd:
         ended = status == "succeeded"
         values = {
             "count": count, "first": first, "accounts": accounts, "start": self._jobs,
-            "spec": json.dumps(a_spec().to_json()), "metadata": json.dumps({"batch": "crowd"}),
+            "spec": json.dumps(a_spec().to_json()), "metadata": json.dumps(METADATA),
             "status": status, "attempt": int(begun), "now": now,
             "started": now if begun else None, "deadline": now + _DAY_MS if begun else None,
             "finished": now if ended else None, "retain": now + _DAY_MS if ended else None,
@@ -72,6 +78,9 @@ class Crowd:
             if not is_sqlite:
                 connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text(statement), values)
+            first = f"job_{1_000_000_000_000 + self._jobs}"
+            (pair,) = METADATA.items()
+            connection.execute(text(_LABELS), {"label": label_of(*pair), "first": first})
         self._jobs += count
 
     def settle(self) -> None:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, delete, func, insert, literal, select, tuple_, update
 
-from shared.db import json_text, now_ms
+from shared.db import now_ms
 from shared.errors import InvalidRequest, JobNotFinal, NotFound, Violation
 from shared.ids import new_id
 from shared.images.tables import images
 from shared.jobs.job import Job, job_from_row
+from shared.jobs.labels import add_labels, with_labels
 from shared.jobs.moves import move_jobs, record_event
 from shared.jobs.state import FINAL, JobState, Move
 from shared.jobs.tables import QUEUED, RUNNING, SUCCEEDED, jobs
@@ -58,6 +59,7 @@ class JobStore:
                 .returning(*jobs.c)
             ).one()
             job = job_from_row(row)
+            add_labels(connection, account_id, job.id, metadata)
             record_event(connection, job)
             enter_line(connection, spec.engine, account_id)
         return job
@@ -82,8 +84,7 @@ class JobStore:
             query = query.where(jobs.c.id < before)
         if status is not None:
             query = query.where(jobs.c.status == status.value)
-        for key, value in (metadata or {}).items():
-            query = query.where(json_text(jobs.c.metadata, key) == value)
+        query = with_labels(query, account_id, metadata or {})
         with self._database.reading() as connection:
             rows = connection.execute(query.order_by(jobs.c.id.desc()).limit(limit)).all()
         return [job_from_row(row) for row in rows]

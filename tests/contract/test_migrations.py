@@ -14,7 +14,9 @@ from sqlalchemy import Connection, inspect
 from shared.accounts.store import AccountStore
 from shared.db import Database, metadata
 from shared.migrations import alembic_config, migrate
+from shared.services import Services
 from tests.crowd import in_processes
+from tests.factories import Factory
 from tests.servers.postgres import Postgres
 
 
@@ -67,6 +69,19 @@ def test_everything_is_gone_and_comes_back_when_a_database_goes_down_and_up(
     migrate(database_url)
     assert set(inspect(database.engine).get_table_names()) >= set(metadata.tables)
     database.close()
+
+
+def test_a_job_is_found_by_its_metadata_when_it_is_older_than_the_labels(
+    services: Services, make: Factory
+) -> None:
+    url = services.settings.database
+    jobs = [make.job(metadata={"order": n}) for n in ("1", "2")]
+    services.database.close()
+    command.downgrade(alembic_config(url), "0001")
+    migrate(url)
+    for job in jobs:
+        page = services.jobs.page(job.account_id, limit=9, metadata=job.metadata)
+        assert [found.id for found in page] == [job.id]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -10,7 +10,7 @@ from sqlalchemy import event
 
 from shared.jobs.state import JobState
 from shared.services import Services
-from tests.crowded import Crowd, name_of
+from tests.crowded import METADATA, Crowd, name_of
 
 ACCOUNTS = 50
 
@@ -43,6 +43,14 @@ CALLS: dict[str, tuple[Callable[[Services], object], list[str]]] = {
     "waiting": (lambda s: s.jobs.waiting("warp"), ["ix_jobs_claim"]),
     "pace": (lambda s: s.jobs.recent_run_ms("warp"), ["ix_jobs_recent"]),
     "list": (lambda s: s.jobs.page(name_of(0), limit=5), ["ix_jobs_list"]),
+    "metadata of none": (
+        lambda s: s.jobs.page(name_of(0), limit=5, metadata={"k": "v"}),
+        ["job_labels"],
+    ),
+    "metadata of all": (
+        lambda s: s.jobs.page(name_of(0), limit=5, metadata=METADATA),
+        ["job_labels"],
+    ),
     "places": (
         lambda s: s.jobs.places(name_of(0), "warp", [_any_queued(s)]),
         ["ix_jobs_claim"],
