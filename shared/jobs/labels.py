@@ -9,12 +9,12 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from shared.jobs.tables import job_labels, jobs
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Select
+    from sqlalchemy import ColumnElement, Connection, Select
 
 
 def label_of(key: str, value: str) -> bytes:
@@ -35,14 +35,19 @@ def add_labels(
         connection.execute(insert(job_labels), rows)
 
 
-def with_labels(query: Select[Any], account_id: str, metadata: Mapping[str, str]) -> Select[Any]:
-    """Only the jobs that have every one of these pairs."""
+def with_labels(
+    account_id: str, metadata: Mapping[str, str]
+) -> tuple[Select[Any], ColumnElement[str]]:
+    """The account's jobs that have every one of these pairs, and the column that orders them.
+
+    That of the first label, not the job's own, so that a page is read along its index.
+    """
+    query, place = select(jobs), None
     for key, value in metadata.items():
         rows = job_labels.alias()
-        query = query.join(
-            rows,
-            (rows.c.job_id == jobs.c.id)
-            & (rows.c.account_id == account_id)
-            & (rows.c.label == label_of(key, value)),
-        )
-    return query
+        query = query.join(rows, rows.c.job_id == (jobs.c.id if place is None else place))
+        query = query.where(rows.c.account_id == account_id, rows.c.label == label_of(key, value))
+        place = rows.c.job_id if place is None else place
+    if place is None:
+        return query.where(jobs.c.account_id == account_id), jobs.c.id
+    return query, place

@@ -79,14 +79,13 @@ class JobStore:
         metadata: Mapping[str, str] | None = None,
     ) -> list[Job]:
         """At most `limit` jobs, newest first, older than the job `before`."""
-        query = select(jobs).where(jobs.c.account_id == account_id)
+        query, place = with_labels(account_id, metadata or {})
         if before is not None:
-            query = query.where(jobs.c.id < before)
+            query = query.where(place < before)
         if status is not None:
             query = query.where(jobs.c.status == status.value)
-        query = with_labels(query, account_id, metadata or {})
         with self._database.reading() as connection:
-            rows = connection.execute(query.order_by(jobs.c.id.desc()).limit(limit)).all()
+            rows = connection.execute(query.order_by(place.desc()).limit(limit)).all()
         return [job_from_row(row) for row in rows]
 
     def cancel(self, account_id: str, job_id: str) -> Job:
