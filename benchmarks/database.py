@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from shared.jobs.state import JobState
 from shared.migrations import migrate
 from shared.services import Services, build_services
 from shared.settings import Settings
+from tests.crowd import in_threads
 from tests.crowded import METADATA, Crowd, name_of
 from tests.factories import Factory, a_result
 from tests.servers.postgres import Postgres
@@ -154,6 +156,41 @@ def plans(at: Place) -> Iterator[str]:
                 yield ""
 
 
+RUSHES = ((1, 1), (16, 1), (16, 16))  #: workers at once, accounts that have jobs queued
+RUSH = 800  #: jobs of each
+
+
+def rush(services: Services, workers: int, accounts: int) -> str:
+    """Workers that claim and finish all at once: how many a second, how long one claim takes."""
+    crowd = Crowd(services.database)
+    crowd.accounts(accounts)
+    crowd.jobs("queued", RUSH, accounts=accounts)
+    crowd.settle()
+
+    def work(worker: str) -> list[float]:
+        took = []
+        while True:
+            begun = time.perf_counter()
+            job = services.leases.claim_next("warp", worker)
+            if job is None:
+                return took
+            took.append((time.perf_counter() - begun) * 1e3)
+            assert services.leases.succeed(job, a_result(job))
+
+    begun = time.perf_counter()
+    took = sorted(chain(*in_threads(work, [(f"worker-{n}",) for n in range(workers)])))
+    a_second = len(took) / (time.perf_counter() - begun)
+    assert len(took) == RUSH
+    middle, late = took[len(took) // 2], took[int(len(took) * 0.99)]
+    return f"| {workers} | {accounts} | {a_second:.0f} | {middle:.1f} | {late:.1f} |"
+
+
+RUSH_HEADER = [
+    "| workers at once | accounts | jobs a second | claim, median ms | claim, 99 of 100 |",
+    "| --- | --- | --- | --- | --- |",
+]
+
+
 @contextmanager
 def databases(kind: str) -> Iterator[Callable[[], Services]]:
     """Makes empty databases of a kind."""
@@ -206,7 +243,8 @@ def preamble(arguments: list[str]) -> list[str]:
         "number of calls through the store, commits synced to disk. History: so many jobs that",
         f"ended, of {ACCOUNTS} accounts, and 120 that wait or run. Backlog: so many queued by one",
         f"account, beside {IDLE:,} accounts that had their turns and have nothing. Counts stop at",
-        "10,000 rows (`CEILING`), so they grow up to there and no further.",
+        "10,000 rows (`CEILING`), so they grow up to there and no further. Workers at once are",
+        "threads of one process; each claims and finishes until nothing is due.",
     ]
 
 
@@ -230,9 +268,11 @@ def main(arguments: list[str]) -> None:
                     print(kind, crowd.__name__, size, flush=True)
                     if size == max(asked.sizes):
                         explained += [f"-- {crowd.__name__} {size:,}", "", *plans(at)]
-        lines += ["", f"## {kind}", "", *table(results), "", "Plans:", ""]
+            rushes = [rush(make(), *those) for those in RUSHES]
+        lines += ["", f"## {kind}", "", *table(results), "", *RUSH_HEADER, *rushes]
+        lines += ["", "Plans:", ""]
         lines += [f"    {line}".rstrip() for line in explained]
-        print("\n".join(table(results)), flush=True)
+        print("\n".join([*table(results), *rushes]), flush=True)
     asked.out.write_text("\n".join(lines).rstrip() + "\n", "utf-8")
 
 

@@ -207,19 +207,14 @@ def _is_recorded(connection: Connection, job: Job, result: dict[str, Any]) -> bo
 def _next_due(connection: Connection, engine: str) -> str | None:
     """The job that comes next, held for this transaction; its account has had its turn."""
     line = line_of(engine, is_due())
-    account_id = connection.scalar(
-        line.limit(1).with_for_update(key_share=True, skip_locked=True, of=turns)
-    )
-    if account_id is not None:
-        job_id = _hold_first_of(connection, engine, account_id)
-        if job_id is not None:
-            note_turn(connection, engine, account_id)
-            return job_id
-    # Rivals serve every account that has work: share one, whose turn it is already.
-    for shared_id in connection.scalars(line.limit(SHARED)).all():
-        job_id = _hold_first_of(connection, engine, shared_id)
-        if job_id is not None:
-            return job_id
+    free = line.limit(1).with_for_update(key_share=True, skip_locked=True, of=turns)
+    # When rivals serve every account that has work, one of them is shared.
+    for query in (free, line.limit(SHARED)):
+        for account_id in connection.scalars(query).all():
+            job_id = _hold_first_of(connection, engine, account_id)
+            if job_id is not None:
+                note_turn(connection, engine, account_id)
+                return job_id
     return None
 
 

@@ -64,11 +64,16 @@ def _has_job(engine: str, is_due: ColumnElement[bool]) -> ColumnElement[bool]:
 
 
 def note_turn(connection: Connection, engine: str, account_id: str) -> None:
-    """The account goes to the end of the line, behind every other."""
+    """The account goes to the end of the line; a rival that holds its place does that itself."""
     last = select(func.coalesce(func.max(turns.c.served_at), 0) + 1).where(turns.c.engine == engine)
+    place = (
+        select(turns.c.account_id)
+        .where(turns.c.engine == engine, turns.c.account_id == account_id)
+        .with_for_update(key_share=True, skip_locked=True)
+    )
     connection.execute(
         update(turns)
-        .where(turns.c.engine == engine, turns.c.account_id == account_id)
+        .where(turns.c.engine == engine, turns.c.account_id.in_(place))
         .values(served_at=last.scalar_subquery())
     )
 
