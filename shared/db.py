@@ -7,6 +7,12 @@ Times are whole milliseconds since 1970 in UTC, read from the database's own clo
 SQLite: WAL, and transactions that say at once whether they will write. A reader that
 turns writer fails immediately whatever the busy timeout, so writers send
 `BEGIN IMMEDIATE`. No I/O other than SQL inside a transaction.
+
+PostgreSQL: writers see what others have committed (READ COMMITTED) and lock the rows on which
+they decide; readers see one moment. Whatever waits has a limit: for a connection of the pool,
+for the server, for a lock, for an answer, for the next statement of a transaction. What runs into
+one is `DatabaseUnavailable`: 503 with `Retry-After`, or another try by a worker. See
+`docs/architecture/06-database.md`.
 """
 
 from __future__ import annotations
@@ -17,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Engine, MetaData, String, create_engine, event
+from sqlalchemy import URL, BigInteger, Engine, MetaData, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -36,6 +42,31 @@ BUSY_TIMEOUT_MS = 5_000
 _BEGIN = "towline_begin"
 #: No request holds a connection while it waits, so few are enough for many threads.
 _POOL: dict[str, Any] = {"pool_size": 10, "max_overflow": 10, "pool_timeout": 5}
+
+_READING: dict[str, dict[str, Any]] = {
+    "sqlite": {_BEGIN: "BEGIN"},
+    "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
+}
+_WRITING: dict[str, dict[str, Any]] = {"sqlite": {_BEGIN: "BEGIN IMMEDIATE"}, "postgresql": {}}
+
+#: What libpq is told unless the URL says otherwise. A server that vanished without a word is
+#: noticed within 15 s; a process that was frozen inside a transaction holds its locks as long.
+_LIBPQ: dict[str, Any] = {
+    "application_name": "towline",
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 15_000,
+    "options": (
+        "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s"
+    ),
+}
+#: A statement is planned for its values each time, and a pooler may stand between.
+_PSYCOPG: dict[str, Any] = {"prepare_threshold": None}
+#: Not `OperationalError`s, and yet no bug: a server that is being replaced is read-only for a
+#: while, and a transaction that idled was ended.
+_AWAY = {"25006", "25P03"}
 
 metadata = MetaData(
     naming_convention={
@@ -67,29 +98,8 @@ def _now_sqlite(*_: Any, **__: Any) -> str:
 
 @compiles(now_ms, "postgresql")
 def _now_postgresql(*_: Any, **__: Any) -> str:
-    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
-
-
-class json_text(FunctionElement[str]):  # noqa: N801 - reads as a function
-    """`json_text(column, key)`: the text that a JSON object has under a key; NULL without one.
-
-    Any key will do: it is compared as a value, and never becomes part of a JSON path.
-    """
-
-    type = String()
-    inherit_cache = True
-
-
-@compiles(json_text, "sqlite")
-def _json_text_sqlite(element: json_text, compiler: Any, **rest: Any) -> str:
-    column, key = (compiler.process(clause, **rest) for clause in element.clauses)
-    return f"(SELECT value FROM json_each({column}) WHERE json_each.key = {key})"  # noqa: S608
-
-
-@compiles(json_text, "postgresql")
-def _json_text_postgresql(element: json_text, compiler: Any, **rest: Any) -> str:
-    column, key = (compiler.process(clause, **rest) for clause in element.clauses)
-    return f"({column} ->> {key})"
+    # Of the statement, not `clock_timestamp()`: no index can be searched for what changes meanwhile
+    return "CAST(EXTRACT(EPOCH FROM statement_timestamp()) * 1000 AS BIGINT)"
 
 
 class Database:
@@ -101,21 +111,21 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that only reads: one consistent view."""
-        with self._transaction("BEGIN") as connection:
+        with self._transaction(_READING) as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that writes; committed on leaving, rolled back on an exception."""
-        with self._transaction("BEGIN IMMEDIATE") as connection:
+        with self._transaction(_WRITING) as connection:
             yield connection
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[Connection]:
+    def _transaction(self, kind: dict[str, dict[str, Any]]) -> Iterator[Connection]:
         try:
             with (
-                self.engine.connect().execution_options(**{_BEGIN: begin}) as connection,
-                connection.begin(),
+                self.engine.connect() as connection,
+                connection.execution_options(**kind[self.engine.dialect.name]).begin(),
             ):
                 yield connection
         except PoolTimeout as error:
@@ -123,7 +133,7 @@ class Database:
         except OperationalError as error:
             raise DatabaseUnavailable("The database did not answer.") from error
         except DBAPIError as error:
-            if not error.connection_invalidated:
+            if not (error.connection_invalidated or _sqlstate(error) in _AWAY):
                 raise
             raise DatabaseUnavailable("The connection to the database broke.") from error
 
@@ -137,10 +147,24 @@ class Database:
         self.engine.dispose()
 
 
-def _make_engine(url: str) -> Engine:
-    if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, **_POOL)
-    path = make_url(url).database
+def _sqlstate(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)
+
+
+def _make_engine(text: str) -> Engine:
+    url = make_url(text)
+    if url.drivername in {"postgres", "postgresql"}:
+        url = url.set(drivername="postgresql+psycopg")
+    if url.drivername == "postgresql+psycopg":
+        arguments = {**_LIBPQ, **url.query, **_PSYCOPG}
+        return create_engine(url, pool_pre_ping=True, connect_args=arguments, **_POOL)
+    if url.get_backend_name() != "sqlite":
+        raise ValueError("the database's URL begins with postgresql:// or sqlite:///")
+    return _make_sqlite(url)
+
+
+def _make_sqlite(url: URL) -> Engine:
+    path = url.database
     if path:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     arguments = {"isolation_level": None, "check_same_thread": False}

@@ -7,6 +7,7 @@ must not be a silent default. Each has its line in `docs/settings.md`.
 from __future__ import annotations
 
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -89,6 +90,13 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: SecretStr) -> SecretStr:
+        if not re.match(r"($|sqlite:///|postgres(ql)?(\+psycopg)?://)", value.get_secret_value()):
+            raise ValueError("begins with postgresql:// or sqlite:///")
         return value
 
     @model_validator(mode="after")

@@ -18,6 +18,7 @@ from shared.settings import Settings
 from tests.broker import Valkey, free_port
 from tests.crew import Crew
 from tests.factories import Factory
+from tests.servers.postgres import Postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,15 +51,43 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.fixture(params=["sqlite"])
-def database_url(request: pytest.FixtureRequest, folder: Path, migrated_sqlite: Path) -> str:
-    """An empty database of the newest schema, of each kind that Towline runs on.
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The PostgreSQL server of this session; a test that stops it starts it again."""
+    server = Postgres()
+    server.start()
+    yield server
+    server.close()
 
-    Another kind joins as one more parameter, made here.
-    """
-    assert request.param == "sqlite"
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: Postgres) -> str:
+    """The name of a database with the newest schema and nothing in it: a template."""
+    name = postgres.create()
+    migrate(postgres.url(name))
+    return name
+
+
+@pytest.fixture
+def sqlite_url(folder: Path, migrated_sqlite: Path) -> str:
+    """An empty SQLite database of the newest schema."""
     path = shutil.copy(migrated_sqlite, folder / "towline.db")
     return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres, migrated_postgres: str) -> Iterator[str]:
+    """An empty PostgreSQL database of the newest schema."""
+    name = postgres.create(migrated_postgres)
+    yield postgres.url(name)
+    postgres.drop(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """An empty database of the newest schema, of each kind that Towline runs on."""
+    wanted = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
+    return str(request.getfixturevalue(wanted))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import structlog
 
 from shared.errors import EngineFailed, TimedOut, TowlineError
 from worker.engines.base import EngineBroken
+from worker.outcome import write_down
 from worker.pictures import Clock, discard_result, load_edit, store_result
 from worker.watch import CancelAsked, DeadlinePassed, Heart, Lease, Stopped, WorkerDrains
 
@@ -58,16 +59,16 @@ def run(job: Job, at: Workplace) -> None:
             at.solo.wait_for_room(job, lease.check)
             result = make_result(job, lease, at)
         except Stopped as stop:
-            settle(job, stop, at.services)
+            settle(job, stop, lease, at.services)
         except TowlineError as error:
             log.warning("job_error", code=error.code, error=error.message)
-            at.services.leases.fail_or_requeue(job, error)
+            write_down(lease, at.services.leases.fail_or_requeue, job, error)
         except EngineBroken as error:  # a new process takes the job back, as one that lost a worker
             log.critical("engine_broken", error=str(error))
             os._exit(BROKEN)
         except Exception as error:  # nobody foresaw it: final at once, with its trace in the log
             log.exception("engine_failed")
-            at.services.leases.fail(job, EngineFailed.from_unforeseen(error))
+            write_down(lease, at.services.leases.fail, job, EngineFailed.from_unforeseen(error))
         else:
             succeed(job, result, lease, at.services)
 
@@ -89,20 +90,20 @@ def make_result(job: Job, lease: Lease, at: Workplace) -> dict[str, Any]:
 
 def succeed(job: Job, result: dict[str, Any], lease: Lease, services: Services) -> None:
     """Record the result; if the job is another attempt's by now, this one's pictures go."""
-    if services.leases.succeed(job, result, lease.steps):
+    if write_down(lease, services.leases.succeed, job, result, lease.steps):
         log.info("job_succeeded", **result["timings"])
     else:
         log.warning("lease_lost", stored=len(result["candidates"]))
         discard_result(result, services)
 
 
-def settle(job: Job, stop: Stopped, services: Services) -> None:
+def settle(job: Job, stop: Stopped, lease: Lease, services: Services) -> None:
     """Record why the run was stopped; a lost lease leaves nothing to record."""
     log.info("job_stopped", reason=type(stop).__name__)
     match stop:
         case CancelAsked():
-            services.leases.cancel(job)
+            write_down(lease, services.leases.cancel, job)
         case DeadlinePassed():
-            services.leases.fail(job, TimedOut(f"The job was stopped: {stop}."))
+            write_down(lease, services.leases.fail, job, TimedOut(f"The job was stopped: {stop}."))
         case WorkerDrains():
-            services.leases.give_back(job)
+            write_down(lease, services.leases.give_back, job)

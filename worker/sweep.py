@@ -52,6 +52,11 @@ def top_up_wakeups(services: Services) -> None:
         services.wakeups.top_up(engine, due)
 
 
+def shorten_lines(services: Services) -> None:
+    """Accounts that have nothing queued leave the heads of the lines."""
+    services.upkeep.shorten_lines()
+
+
 def forget_old_jobs(services: Services) -> None:
     """Results past their retention: the pictures first, so that none is left without a row."""
     for job in services.upkeep.past_retention():
@@ -76,6 +81,7 @@ STEPS: tuple[Callable[[Services], None], ...] = (
     expire_waiting,
     fail_overdue,
     top_up_wakeups,
+    shorten_lines,
     forget_old_jobs,
     forget_old_images,
     forget_dead_workers,

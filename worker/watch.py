@@ -82,8 +82,9 @@ class Lease:
         self._drain = drain
         self._lease_s = lease_s
         self._stop: Stopped | None = None
-        self._ends = time.monotonic() + _seconds_left(job)
-        self._renewed = time.monotonic()
+        # From before the claim was sent: the database's lease began after that.
+        self._renewed = time.monotonic() if job.claim_sent is None else job.claim_sent
+        self._ends = self._renewed + _seconds_left(job)
 
     def step(self, done: int, steps: int) -> None:
         """Note the progress; raises the `Stopped` that should end the run."""
@@ -94,12 +95,17 @@ class Lease:
         """Raise the `Stopped` that should end the run, if there is one."""
         if self._stop is not None:
             raise self._stop
-        if time.monotonic() >= self._renewed + self._lease_s:
+        if self.left_s <= 0:
             raise LeaseLost(f"the lease of {self.job.id} ran out before it could be renewed")
         if time.monotonic() >= self._ends:
             raise DeadlinePassed(f"{self.job.spec.timeout_s} s since its first start are over")
         if self._drain.is_over:
             raise WorkerDrains("this worker is going away")
+
+    @property
+    def left_s(self) -> float:
+        """How long the lease lasts at least, as it was renewed last; 0 or less: it may be over."""
+        return self._renewed + self._lease_s - time.monotonic()
 
     def stop(self, reason: Stopped) -> None:
         """End the run at its next step."""

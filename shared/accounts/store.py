@@ -8,7 +8,7 @@ from sqlalchemy import insert, select
 
 from shared.accounts.keys import Key, new_key, parse_key
 from shared.accounts.tables import accounts, api_keys
-from shared.db import now_ms
+from shared.db import insert_unless_there, now_ms
 from shared.ids import new_id
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ class AccountStore:
         """Make a key for the account of this name, and the account if there is none."""
         key = new_key()
         with self._database.writing() as connection:
+            connection.execute(  # waits for a rival that is making the same account
+                insert_unless_there(connection, accounts)
+                .values(id=new_id("acc"), name=account_name, created_at=now_ms())
+                .on_conflict_do_nothing(index_elements=["name"])
+            )
             account_id = connection.scalar(
                 select(accounts.c.id).where(accounts.c.name == account_name)
             )
-            if account_id is None:
-                account_id = new_id("acc")
-                connection.execute(
-                    insert(accounts).values(id=account_id, name=account_name, created_at=now_ms())
-                )
             connection.execute(
                 insert(api_keys).values(
                     id=key.id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shared.edits import JobSpec
@@ -42,6 +42,8 @@ class Job:
     finished_at: int | None
     expires_at: int | None
     retain_until: int | None
+    #: When this process asked for the job, by its own `time.monotonic()`; None if it did not.
+    claim_sent: float | None = field(default=None, compare=False)
 
     @property
     def object_keys(self) -> list[str]:
@@ -59,8 +61,11 @@ class Job:
         ]
 
 
+_OTHERWISE = {"status", "spec", "claim_sent"}
+
+
 def job_from_row(row: Row[Any]) -> Job:
     """Read a row of `jobs`."""
     columns = row._mapping
-    plain = {name: columns[name] for name in Job.__slots__ if name not in {"status", "spec"}}
+    plain = {name: columns[name] for name in Job.__slots__ if name not in _OTHERWISE}
     return Job(status=JobState(columns["status"]), spec=JobSpec.from_json(columns["spec"]), **plain)

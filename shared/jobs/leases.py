@@ -7,24 +7,26 @@ slow, cut off, or asleep) therefore changes nothing, and is told so by False or 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 
 from shared.db import now_ms
 from shared.errors import TowlineError
 from shared.jobs.job import Job
 from shared.jobs.moves import move_jobs
 from shared.jobs.state import Move, retry_delay_s
-from shared.jobs.tables import QUEUED, RUNNING, jobs, turns
+from shared.jobs.tables import QUEUED, RUNNING, SUCCEEDED, jobs, turns
+from shared.jobs.turns import first_of, line_of, note_turn
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
     from shared.db import Database
 
-CLAIM_TRIES = 5
+SHARED = 100  #: accounts that a claim looks through when rivals serve them all
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +48,20 @@ class LeaseStore:
     def claim_next(self, engine: str, worker_id: str) -> Job | None:
         """Claim the next job of an engine; None when nothing is due.
 
-        Accounts take turns; inside an account higher priority goes first, then age.
+        Accounts take turns; inside an account higher priority goes first, then age. What a
+        rival is claiming at this moment is passed over, not waited for.
         """
-        for _ in range(CLAIM_TRIES):  # on PostgreSQL a rival may take it between the two
-            with self._database.writing() as connection:
-                candidate = _next_due(connection, engine)
-                if candidate is None:
-                    return None
-                job = self._claim(connection, candidate, worker_id)
-                if job is not None:
-                    _note_turn(connection, engine, job.account_id)
-                    return job
-        return None
+        claim_sent = time.monotonic()
+        with self._database.writing() as connection:
+            job_id = _next_due(connection, engine)
+            if job_id is None:
+                return None
+            (job,) = self._claim(connection, job_id, worker_id)
+        return replace(job, claim_sent=claim_sent)
 
-    def _claim(self, connection: Connection, job_id: str, worker_id: str) -> Job | None:
+    def _claim(self, connection: Connection, job_id: str, worker_id: str) -> list[Job]:
         now = now_ms()
-        claimed = move_jobs(
+        return move_jobs(
             connection,
             Move.CLAIM,
             jobs.c.id == job_id,
@@ -74,7 +74,6 @@ class LeaseStore:
             step=0,
             steps=None,
         )
-        return claimed[0] if claimed else None
 
     def heartbeat(self, job: Job, step: int, steps: int | None) -> Pulse:
         """Renew the lease and write down the progress."""
@@ -92,6 +91,9 @@ class LeaseStore:
     def succeed(self, job: Job, result: dict[str, Any], steps: int | None = None) -> bool:
         """Record the result, whose objects are stored already; False if the lease was lost.
 
+        True again when the very same result was recorded before: a commit may come through
+        though its answer does not, and then nothing that the row points to may be taken away.
+
         All of the engine's `steps` are done, whether a heartbeat told of them or not.
         """
         with self._database.writing() as connection:
@@ -108,7 +110,7 @@ class LeaseStore:
                 result={**result, "timings": timings},
                 step=steps or func.coalesce(jobs.c.steps, jobs.c.step),
                 steps=steps or jobs.c.steps,
-            )
+            ) or _is_recorded(connection, job, result)
 
     def fail(self, job: Job, error: TowlineError) -> bool:
         """Give up on the job for good."""
@@ -195,31 +197,28 @@ def _held_by(job: Job) -> ColumnElement[bool]:
     )
 
 
+def _is_recorded(connection: Connection, job: Job, result: dict[str, Any]) -> bool:
+    recorded = connection.scalar(
+        select(jobs.c.result).where(jobs.c.id == job.id, jobs.c.attempt == job.attempt, SUCCEEDED)
+    )
+    return recorded is not None and recorded["candidates"] == result["candidates"]
+
+
 def _next_due(connection: Connection, engine: str) -> str | None:
-    has_due = exists().where(
-        jobs.c.engine == engine, jobs.c.account_id == turns.c.account_id, is_due()
-    )
-    account_id = connection.scalar(
-        select(turns.c.account_id)
-        .where(turns.c.engine == engine, has_due)
-        .order_by(turns.c.served_at, turns.c.account_id)
-        .limit(1)
-    )
-    if account_id is None:
-        return None
-    return connection.scalar(
-        select(jobs.c.id)
-        .where(jobs.c.engine == engine, jobs.c.account_id == account_id, is_due())
-        .order_by(jobs.c.priority, jobs.c.id)
-        .limit(1)
-    )
+    """The job that comes next, held for this transaction; its account has had its turn."""
+    line = line_of(engine, is_due())
+    free = line.limit(1).with_for_update(key_share=True, skip_locked=True, of=turns)
+    # When rivals serve every account that has work, one of them is shared.
+    for query in (free, line.limit(SHARED)):
+        for account_id in connection.scalars(query).all():
+            job_id = _hold_first_of(connection, engine, account_id)
+            if job_id is not None:
+                note_turn(connection, engine, account_id)
+                return job_id
+    return None
 
 
-def _note_turn(connection: Connection, engine: str, account_id: str) -> None:
-    """The account goes to the end of the line, behind every other."""
-    last = select(func.coalesce(func.max(turns.c.served_at), 0) + 1).where(turns.c.engine == engine)
-    connection.execute(
-        update(turns)
-        .where(turns.c.engine == engine, turns.c.account_id == account_id)
-        .values(served_at=last.scalar_subquery())
-    )
+def _hold_first_of(connection: Connection, engine: str, account_id: str) -> str | None:
+    """The account's first due job that no rival holds."""
+    first = first_of(engine, account_id, is_due())
+    return connection.scalar(first.with_for_update(skip_locked=True))

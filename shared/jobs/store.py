@@ -6,18 +6,20 @@ Every method takes the account; another account's job does not exist for it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, delete, func, insert, or_, select, update
+from sqlalchemy import and_, delete, func, insert, literal, select, tuple_, update
 
-from shared.db import insert_unless_there, json_text, now_ms
+from shared.db import now_ms
 from shared.errors import InvalidRequest, JobNotFinal, NotFound, Violation
 from shared.ids import new_id
 from shared.images.tables import images
 from shared.jobs.job import Job, job_from_row
+from shared.jobs.labels import add_labels, with_labels
 from shared.jobs.moves import move_jobs, record_event
 from shared.jobs.state import FINAL, JobState, Move
-from shared.jobs.tables import QUEUED, RUNNING, SUCCEEDED, jobs, turns
+from shared.jobs.tables import QUEUED, RUNNING, SUCCEEDED, jobs
+from shared.jobs.turns import enter_line
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Row, Subquery
@@ -57,8 +59,9 @@ class JobStore:
                 .returning(*jobs.c)
             ).one()
             job = job_from_row(row)
+            add_labels(connection, account_id, job.id, metadata)
             record_event(connection, job)
-            _enter_turns(connection, spec.engine, account_id)
+            enter_line(connection, spec.engine, account_id)
         return job
 
     def get(self, account_id: str, job_id: str) -> Job:
@@ -76,15 +79,13 @@ class JobStore:
         metadata: Mapping[str, str] | None = None,
     ) -> list[Job]:
         """At most `limit` jobs, newest first, older than the job `before`."""
-        query = select(jobs).where(jobs.c.account_id == account_id)
+        query, place = with_labels(account_id, metadata or {})
         if before is not None:
-            query = query.where(jobs.c.id < before)
+            query = query.where(place < before)
         if status is not None:
             query = query.where(jobs.c.status == status.value)
-        for key, value in (metadata or {}).items():
-            query = query.where(json_text(jobs.c.metadata, key) == value)
         with self._database.reading() as connection:
-            rows = connection.execute(query.order_by(jobs.c.id.desc()).limit(limit)).all()
+            rows = connection.execute(query.order_by(place.desc()).limit(limit)).all()
         return [job_from_row(row) for row in rows]
 
     def cancel(self, account_id: str, job_id: str) -> Job:
@@ -135,25 +136,10 @@ class JobStore:
         waits for at most r + 1 jobs of every other account. Beyond `CEILING` it is a
         lower bound.
         """
-        queued = _queued(engine)
+        wanted = list(job_ids)
         with self._database.reading() as connection:
-            theirs = _counted(queued, jobs.c.account_id != account_id)
-            others = connection.scalars(
-                select(func.count()).select_from(theirs).group_by(theirs.c.account_id)
-            ).all()
-            ranks = {
-                row.id: connection.scalar(
-                    select(func.count()).select_from(
-                        _counted(queued, jobs.c.account_id == account_id, _goes_before(row))
-                    )
-                )
-                or 0
-                for row in connection.execute(
-                    select(jobs.c.id, jobs.c.priority).where(
-                        queued, jobs.c.account_id == account_id, jobs.c.id.in_(list(job_ids))
-                    )
-                )
-            }
+            ranks = _ranks(connection, account_id, engine, wanted)
+            others = _counts_of_others(connection, account_id, engine) if ranks else []
         return {
             job_id: rank + sum(min(count, rank + 1) for count in others)
             for job_id, rank in ranks.items()
@@ -181,16 +167,46 @@ def _queued(engine: str) -> ColumnElement[bool]:
     return and_(jobs.c.engine == engine, QUEUED)
 
 
-def _goes_before(row: Row[Any]) -> ColumnElement[bool]:
-    return or_(
-        jobs.c.priority < row.priority,
-        and_(jobs.c.priority == row.priority, jobs.c.id < row.id),
-    )
+def _ranks(
+    connection: Connection, account_id: str, engine: str, job_ids: list[str]
+) -> dict[str, int]:
+    """How many of the account's own jobs go before each of these that are queued."""
+    own = and_(_queued(engine), jobs.c.account_id == account_id)
+    place = tuple_(jobs.c.priority, jobs.c.id)
+    wanted = connection.execute(
+        select(jobs.c.id, jobs.c.priority)
+        .where(own, jobs.c.id.in_(job_ids))
+        .order_by(jobs.c.priority, jobs.c.id)
+    ).all()
+    if not wanted:
+        return {}
+    last = tuple_(literal(wanted[-1].priority), literal(wanted[-1].id))
+    before = select(jobs.c.id).where(own, place <= last).order_by(jobs.c.priority, jobs.c.id)
+    line = connection.scalars(before.limit(CEILING)).all()
+    ranks = {job_id: rank for rank, job_id in enumerate(line)}
+    return {row.id: ranks.get(row.id, CEILING) for row in wanted}
+
+
+def _counts_of_others(connection: Connection, account_id: str, engine: str) -> list[int]:
+    """How many jobs each other account has queued; two ranges, so that the own are not read."""
+    counts: list[int] = []
+    for side in (jobs.c.account_id < account_id, jobs.c.account_id > account_id):
+        those = _counted(_queued(engine), side)
+        counts += connection.scalars(
+            select(func.count()).select_from(those).group_by(those.c.account_id)
+        )
+    return counts
 
 
 def _counted(*where: ColumnElement[bool]) -> Subquery:
     """Rows to be counted, `CEILING` at the most: a count must not grow with the queue."""
-    return select(jobs.c.account_id).where(*where).limit(CEILING).subquery()
+    return (
+        select(jobs.c.account_id)
+        .where(*where)
+        .order_by(jobs.c.account_id)
+        .limit(CEILING)
+        .subquery()
+    )
 
 
 def _hold_images(connection: Connection, account_id: str, spec: JobSpec) -> None:
@@ -201,7 +217,7 @@ def _hold_images(connection: Connection, account_id: str, spec: JobSpec) -> None
         row = connection.execute(
             select(images.c.object_key)
             .where(images.c.id == image_id, images.c.account_id == account_id)
-            .with_for_update(read=True)
+            .with_for_update(read=True, key_share=True)
         ).first()
         if row is None:
             detail = f"there is no image {image_id}"
@@ -233,15 +249,6 @@ def _new_row(
         "created_at": now,
         "expires_at": None if spec.expires_in_s is None else now + 1000 * spec.expires_in_s,
     }
-
-
-def _enter_turns(connection: Connection, engine: str, account_id: str) -> None:
-    """Let the account take part in the engine's turns; a newcomer goes first."""
-    connection.execute(
-        insert_unless_there(connection, turns)
-        .values(engine=engine, account_id=account_id, served_at=0)
-        .on_conflict_do_nothing()
-    )
 
 
 def _read(connection: Connection, account_id: str, job_id: str) -> Job:

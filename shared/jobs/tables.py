@@ -1,4 +1,4 @@
-"""Tables of jobs: what was asked, where it stands, what happened, whose turn it is."""
+"""Tables of jobs: what was asked, where it stands, what happened, labels, whose turn it is."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     SmallInteger,
     String,
     Table,
@@ -92,6 +93,14 @@ job_events = Table(
     Column("type", String(20), nullable=False),
     Column("data", JSON, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+)
+
+job_labels = Table(
+    "job_labels",
+    metadata,
+    Column("account_id", String(40), primary_key=True),
+    Column("label", LargeBinary(16), primary_key=True),  # of one pair of the job's metadata
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True, index=True),
 )
 
 turns = Table(

@@ -13,6 +13,8 @@ from shared.jobs.leases import RELEASED, error_to_json, is_due
 from shared.jobs.moves import move_jobs
 from shared.jobs.state import Move
 from shared.jobs.tables import ACTIVE, QUEUED, RUNNING, jobs, turns
+from shared.jobs.turns import SLICE as LEAVE_SLICE
+from shared.jobs.turns import leave_line
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from shared.db import Database
 
 SLICE = 200  #: rows that one transaction touches at the most
+LINE_SLICES = 50  #: slices of idle accounts that one sweep takes out of a line
 
 
 class Upkeep:
@@ -111,11 +114,24 @@ class Upkeep:
                     due[engine] = counted
         return due
 
+    def shorten_lines(self) -> None:
+        """Take the accounts that have nothing queued out of the heads of the engines' lines."""
+        with self._database.reading() as connection:
+            engines = connection.scalars(select(turns.c.engine).distinct()).all()
+        for engine in engines:
+            for _ in range(LINE_SLICES):
+                with self._database.writing() as connection:
+                    if leave_line(connection, engine) < LEAVE_SLICE:
+                        break
+
     def past_retention(self) -> list[Job]:
         """A slice of the jobs that may be forgotten; delete their objects, then `forget` them."""
         with self._database.reading() as connection:
             rows = connection.execute(
-                select(jobs).where(jobs.c.retain_until < now_ms()).limit(SLICE)
+                select(jobs)
+                .where(jobs.c.retain_until < now_ms())
+                .order_by(jobs.c.retain_until)
+                .limit(SLICE)
             ).all()
         return [job_from_row(row) for row in rows]
 
@@ -134,4 +150,6 @@ class Upkeep:
 
 
 def _slice(connection: Connection, *where: ColumnElement[bool]) -> list[str]:
-    return list(connection.scalars(select(jobs.c.id).where(*where).limit(SLICE)))
+    """Some of these jobs, held for this transaction; those that a rival holds are left to it."""
+    query = select(jobs.c.id).where(*where).limit(SLICE).with_for_update(skip_locked=True)
+    return list(connection.scalars(query))

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """The stores are tested on both kinds (`tests/contract`); HTTP is the same over either."""
+    return sqlite_url
+
+
+@pytest.fixture
 def app(services: Services) -> Flask:
     """What is served."""
     return create_app(services)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -89,6 +90,27 @@ def test_a_result_is_recorded_with_its_timings_when_a_job_succeeds(
     assert ended.retain_until == ended.finished_at + 30 * 86_400_000
     assert row_of(services.database, job.id)["lease_until"] is None
     assert history(services.database, job.id) == ["queued", "running", "succeeded"]
+
+
+def test_a_result_is_recorded_once_when_its_worker_heard_nothing_of_the_first_time(
+    services: Services, make: Factory
+) -> None:
+    job = make.running()
+    assert services.leases.succeed(job, a_result(job))
+    before = _everything(services)
+    assert services.leases.succeed(job, a_result(job))
+    assert _everything(services) == before
+
+
+def test_a_claim_tells_when_it_was_sent_by_the_clock_of_its_process(
+    services: Services, make: Factory
+) -> None:
+    make.job()
+    earlier = time.monotonic()
+    job = services.leases.claim_next("warp", "worker")
+    assert job is not None
+    assert job.claim_sent is not None
+    assert earlier <= job.claim_sent <= time.monotonic()
 
 
 def test_a_job_waits_longer_and_longer_and_fails_in_the_end_when_an_error_is_retryable(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import update
 
 from shared.edits import MaskImage
 from shared.errors import ImageInUse, NotFound, TimedOut
 from shared.jobs.state import JobState
+from shared.jobs.tables import jobs
 from shared.services import Services
 from tests.factories import Factory, a_result, a_spec, history, let_pass, row_of
 from worker.pictures import discard_result
@@ -237,7 +238,7 @@ def test_the_other_steps_of_a_sweep_are_made_when_one_meets_an_error_nobody_fore
     lost, late = make.running(), make.job(expires_in_s=1)
     let_pass(services.database, LEASE_S + 1)
     with services.database.writing() as connection:
-        connection.exec_driver_sql("UPDATE jobs SET spec = '{}' WHERE id = ?", (lost.id,))
+        connection.execute(update(jobs).where(jobs.c.id == lost.id).values(spec={}))
     sweep(services)
     assert row_of(services.database, late.id)["status"] == "expired"
 
@@ -276,38 +277,3 @@ def test_a_job_does_not_expire_when_it_was_started_in_time_and_given_back(
     let_pass(services.database, 61)
     assert services.upkeep.expire_waiting() == []
     assert services.leases.claim_next("warp", "worker") is not None
-
-
-@pytest.mark.parametrize(
-    ("call", "index"),
-    [
-        (lambda services: services.images.forget_expired(), "ix_jobs_image"),
-        (lambda services: services.images.forget_expired(), "ix_jobs_mask"),
-        (lambda services: services.upkeep.fail_overdue(), "ix_jobs_deadline"),
-        (lambda services: services.upkeep.take_back_expired_leases(), "ix_jobs_lease"),
-        (lambda services: services.jobs.waiting("warp"), "ix_jobs_claim"),
-        (lambda services: services.jobs.places("a", "warp", ["job"]), "ix_jobs_claim"),
-    ],
-)
-def test_no_statement_scans_the_jobs_when_it_has_an_index(
-    services: Services, call: Callable[[Services], object], index: str
-) -> None:
-    if services.database.engine.dialect.name != "sqlite":
-        pytest.skip("the plans are read as SQLite writes them")
-    sent: list[tuple[str, object]] = []
-
-    def note(_c: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
-        sent.append((statement, parameters))
-
-    event.listen(services.database.engine, "before_cursor_execute", note)
-    call(services)
-    event.remove(services.database.engine, "before_cursor_execute", note)
-    selects = [(text, values) for text, values in sent if text.startswith("SELECT")]
-    with services.database.reading() as connection:
-        plans = [
-            str(row[3])
-            for text, values in selects
-            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)
-        ]
-    assert [plan for plan in plans if plan.startswith("SCAN jobs")] == []
-    assert any(index in plan for plan in plans), plans

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from shared.edits import MaskImage
+from shared.errors import ImageInUse, InvalidRequest
 from shared.jobs.state import JobState
 from shared.jobs.tables import job_events, jobs
 from shared.services import Services, build_services
 from shared.settings import Settings
 from tests.crowd import in_processes, in_threads
-from tests.factories import Factory, a_result, history, let_pass
+from tests.factories import Factory, a_result, a_spec, history, let_pass
 from worker.sweep import sweep
 
 InCrowd = Callable[[Callable[..., Any], list[tuple[Any, ...]]], list[Any]]
@@ -72,7 +74,8 @@ def test_every_job_moves_once_when_many_sweeps_run_at_once(
         pass
     late = [make.job(account, image=image, expires_in_s=10) for _ in range(20)]
     let_pass(services.database, 700)
-    in_crowd(_sweep, [(services.settings.model_dump(),)] * 4)
+    sweepers = 8 if in_crowd is in_threads else 3
+    in_crowd(_sweep, [(services.settings.model_dump(),)] * sweepers)
     for job in lost:
         assert services.jobs.get(account, job.id).losses == 1
         assert history(services.database, job.id) == ["queued", "running", "queued"]
@@ -159,6 +162,65 @@ def test_there_is_one_event_for_each_move_when_everything_has_happened_at_once(
         assert all(a != b for a, b in pairwise(states))
         assert not any(JobState(state).is_final for state in states[:-1])
     assert walked == events
+
+
+def test_no_job_is_promised_an_image_that_is_deleted_at_the_same_moment(
+    services: Services, make: Factory
+) -> None:
+    account = make.account()
+
+    def submit(image: str, mask: str) -> bool:
+        try:
+            services.jobs.submit(account, a_spec(image, mask=MaskImage(mask)), {})
+        except InvalidRequest:
+            return False
+        return True
+
+    def delete(image: str) -> bool:
+        try:
+            services.images.delete(account, image)
+        except ImageInUse:
+            return False
+        return True
+
+    seen = Counter()
+    for n in range(30):
+        picture, mask = make.image(account).id, make.image(account).id
+        doomed = (picture, mask)[n % 2]
+        is_promised, is_deleted = in_threads(
+            lambda call, *ids: call(*ids), [(submit, picture, mask), (delete, doomed)]
+        )
+        assert is_promised != is_deleted
+        seen[is_promised] += 1
+    assert seen.total() == 30
+
+
+def test_no_job_is_promised_an_image_that_a_sweep_forgets_at_the_same_moment(
+    services: Services, make: Factory
+) -> None:
+    account = make.account()
+
+    def submit(image: str) -> bool:
+        try:
+            services.jobs.submit(account, a_spec(image), {})
+        except InvalidRequest:
+            return False
+        return True
+
+    for _ in range(10):
+        ids = [make.image(account).id for _ in range(4)]
+        let_pass(services.database, 31 * 86_400)
+        done = in_threads(
+            lambda call, *given: call(*given),
+            [*((submit, image) for image in ids), *[(services.images.forget_expired,)] * 3],
+        )
+        promised, forgotten = done[:4], {image.id for those in done[4:] for image in those}
+        for image, is_promised in zip(ids, promised, strict=True):
+            if is_promised:
+                assert image not in forgotten
+                assert services.images.get(account, image).id == image
+            else:
+                assert image in forgotten
 
 
 def test_a_result_is_shown_as_it_was_recorded(services: Services, make: Factory) -> None:

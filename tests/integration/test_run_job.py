@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from shared.edits import MaskImage, MaskPolygon, MaskRect, Point
 from shared.errors import DatabaseUnavailable, StorageUnavailable
 from shared.imaging import decode, decode_mask
 from shared.jobs.job import Job
-from shared.jobs.leases import LeaseStore
+from shared.jobs.leases import LeaseStore, Pulse
 from shared.jobs.state import JobState
 from shared.masks import around_drags, from_polygon, from_rect
 from shared.objects import FolderStore
@@ -211,21 +212,33 @@ def test_a_job_is_tried_again_when_the_storage_takes_half_of_its_result(
 
 
 class ForgetfulLeases(LeaseStore):
-    """The database is away whenever an outcome should be written."""
+    """The database is away from when an outcome should be written on."""
+
+    is_away = False
+
+    def heartbeat(self, job: Job, step: int, steps: int | None) -> Pulse:
+        if self.is_away:
+            raise DatabaseUnavailable("away")
+        return super().heartbeat(job, step, steps)
 
     def succeed(self, job: Job, result: dict[str, Any], steps: int | None = None) -> bool:
+        self.is_away = True
         raise DatabaseUnavailable("away")
 
 
 def test_pictures_are_kept_when_nobody_knows_whether_their_row_was_written(
-    services: Services, make: Factory
+    build: Callable[..., Services], logged: list[Any]
 ) -> None:
-    job = make.job(is_stored=True)
-    leases = ForgetfulLeases(services.database, lease_s=600, result_retention_days=1)
+    services = build(lease_s=1, heartbeat_s=0.2)
+    job = Factory(services).job(is_stored=True)
+    leases = ForgetfulLeases(services.database, lease_s=1, result_retention_days=1)
+    begun_s = time.monotonic()
     with pytest.raises(DatabaseUnavailable):
         run_next_job("warp", a_workplace(replace(services, leases=leases)))
+    assert time.monotonic() - begun_s >= 0.9  # it was tried for as long as the lease lasted
+    assert len([event for event in logged if event["event"] == "outcome_waits"]) >= 3
     assert len(_stored(services)) == 2
-    assert _ended(services, job).status is JobState.RUNNING  # until its lease runs out
+    assert _ended(services, job).status is JobState.RUNNING  # until the sweep takes it back
 
 
 def test_a_job_is_given_back_before_it_is_run_when_the_worker_drains(

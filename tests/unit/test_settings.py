@@ -64,6 +64,7 @@ def test_every_wrong_variable_is_named_when_several_are(monkeypatch: pytest.Monk
         ("TOWLINE_DRAIN_S", "inf"),
         ("TOWLINE_RESULT_RETENTION_DAYS", "inf"),
         ("TOWLINE_MAX_LOSSES", "0"),
+        ("TOWLINE_DATABASE_URL", "mysql://me:secret@host/towline"),
     ],
 )
 def test_a_message_begins_with_the_variable_when_its_value_cannot_be(
@@ -72,6 +73,7 @@ def test_a_message_begins_with_the_variable_when_its_value_cannot_be(
     said = _said(monkeypatch, **{name: value})
     assert said.startswith(f"{name}: "), said
     assert "Value error" not in said
+    assert "secret" not in said
     assert len(said.splitlines()) == 1
 
 

@@ -51,6 +51,14 @@ def test_a_run_goes_on_when_nothing_ends_it() -> None:
     assert (lease.done, lease.steps) == (3, 8)
 
 
+def test_a_lease_counts_from_before_its_claim_was_sent() -> None:
+    asked_at = time.monotonic() - 5
+    lease = Lease(replace(a_job(), claim_sent=asked_at), Drain(), lease_s=10)
+    assert 4 < lease.left_s < 5
+    with pytest.raises(LeaseLost):
+        Lease(replace(a_job(), claim_sent=asked_at), Drain(), lease_s=5).check()
+
+
 def test_a_run_stops_when_its_lease_was_not_renewed_in_time() -> None:
     lease = Lease(a_job(), Drain(), lease_s=0.01)
     time.sleep(0.011)

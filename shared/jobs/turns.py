@@ -1,0 +1,99 @@
+"""Whose turn it is: for each engine a line of accounts, the one served longest ago first.
+
+An account enters the line with a job and goes to its end with each claim. Those that have nothing
+queued are taken out at the head of the line (`leave_line`), so that a claim never walks past
+many; at the head it costs them nothing, since a newcomer goes there too.
+
+Nobody waits for a rival here. A claim holds its account's place, so that rivals serve
+the next account meanwhile. A submission holds the place too, though beside others, so that the
+account is not taken out while a job that nobody sees yet is on its way.
+"""
+
+from __future__ import annotations
+
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, func, select, update
+
+from shared.db import insert_unless_there
+from shared.jobs.tables import QUEUED, jobs, turns
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection, Select
+
+SLICE = 200  #: accounts that one transaction takes out at the most
+
+
+def enter_line(connection: Connection, engine: str, account_id: str) -> None:
+    """Let the account take part in the engine's turns; a newcomer goes first."""
+    place = (turns.c.engine == engine, turns.c.account_id == account_id)
+    held = select(turns.c.engine).where(*place).with_for_update(read=True, key_share=True)
+    while connection.execute(held).first() is None:
+        connection.execute(
+            insert_unless_there(connection, turns)
+            .values(engine=engine, account_id=account_id, served_at=0)
+            .on_conflict_do_nothing()
+        )
+
+
+def line_of(engine: str, is_due: ColumnElement[bool]) -> Select[tuple[str]]:
+    """The accounts that have a job of which `is_due` holds, in the order of their turns."""
+    return (
+        select(turns.c.account_id)
+        .where(turns.c.engine == engine, _has_job(engine, is_due))
+        .order_by(turns.c.served_at)
+    )
+
+
+def first_of(engine: str, account_id: Any, is_due: ColumnElement[bool]) -> Select[tuple[str]]:
+    """The account's job of which `is_due` holds that goes first: by priority, then by age."""
+    return (
+        select(jobs.c.id)
+        .with_hint(jobs, "INDEXED BY ix_jobs_claim", "sqlite")  # or it sorts them all
+        .where(jobs.c.engine == engine, jobs.c.account_id == account_id, is_due)
+        .order_by(jobs.c.priority, jobs.c.id)
+        .limit(1)
+    )
+
+
+def _has_job(engine: str, is_due: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Asked of one account after the other: an `EXISTS` could become a join of everything."""
+    first = first_of(engine, turns.c.account_id, is_due).correlate(turns)
+    return first.scalar_subquery().is_not(None)
+
+
+def note_turn(connection: Connection, engine: str, account_id: str) -> None:
+    """The account goes to the end of the line; a rival that holds its place does that itself."""
+    last = select(func.coalesce(func.max(turns.c.served_at), 0) + 1).where(turns.c.engine == engine)
+    place = (
+        select(turns.c.account_id)
+        .where(turns.c.engine == engine, turns.c.account_id == account_id)
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    connection.execute(
+        update(turns)
+        .where(turns.c.engine == engine, turns.c.account_id.in_(place))
+        .values(served_at=last.scalar_subquery())
+    )
+
+
+def leave_line(connection: Connection, engine: str) -> int:
+    """Take out those at the head that have nothing queued; how many have not, at most `SLICE`."""
+    is_idle = ~_has_job(engine, QUEUED)
+    head = connection.execute(
+        select(turns.c.account_id, is_idle.label("is_idle"))
+        .where(turns.c.engine == engine)
+        .order_by(turns.c.served_at)
+        .limit(SLICE)
+    )
+    idle = [row.account_id for row in takewhile(lambda row: row.is_idle, head)]
+    those = (turns.c.engine == engine, turns.c.account_id.in_(idle))
+    held = connection.scalars(
+        select(turns.c.account_id).where(*those).with_for_update(skip_locked=True)
+    ).all()
+    # Again, now that they are held: a job may have come meanwhile.
+    connection.execute(
+        delete(turns).where(turns.c.engine == engine, turns.c.account_id.in_(held), is_idle)
+    )
+    return len(idle)

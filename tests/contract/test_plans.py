@@ -1,0 +1,88 @@
+"""No statement reads more jobs than it needs: its plan uses the index that was made for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from shared.jobs.state import JobState
+from shared.services import Services
+from tests.crowded import METADATA, Crowd, name_of
+
+ACCOUNTS = 50
+
+
+@pytest.fixture
+def crowd(services: Services) -> Services:
+    """Enough rows for PostgreSQL to prefer an index to reading everything."""
+    crowd = Crowd(services.database)
+    crowd.accounts(ACCOUNTS)
+    crowd.jobs("succeeded", 4000, accounts=ACCOUNTS)
+    crowd.jobs("queued", 300, accounts=ACCOUNTS)
+    crowd.jobs("running", 100, accounts=ACCOUNTS)
+    crowd.settle()
+    return services
+
+
+def _any_queued(services: Services) -> str:
+    return services.jobs.page(name_of(0), limit=1, status=JobState.QUEUED)[0].id
+
+
+CALLS: dict[str, tuple[Callable[[Services], object], list[str]]] = {
+    "claim": (lambda s: s.leases.claim_next("warp", "w"), ["ix_jobs_claim", "served_at"]),
+    "lines": (lambda s: s.upkeep.shorten_lines(), ["ix_jobs_claim", "served_at"]),
+    "leases": (lambda s: s.upkeep.take_back_expired_leases(), ["ix_jobs_lease"]),
+    "expiry": (lambda s: s.upkeep.expire_waiting(), ["ix_jobs_expiry"]),
+    "deadlines": (lambda s: s.upkeep.fail_overdue(), ["ix_jobs_deadline"]),
+    "retention": (lambda s: s.upkeep.past_retention(), ["ix_jobs_retention"]),
+    "images": (lambda s: s.images.forget_expired(), ["ix_jobs_image", "ix_jobs_mask"]),
+    "due": (lambda s: s.upkeep.due_by_engine(), ["ix_jobs_"]),  # any that holds the queued alone
+    "waiting": (lambda s: s.jobs.waiting("warp"), ["ix_jobs_claim"]),
+    "pace": (lambda s: s.jobs.recent_run_ms("warp"), ["ix_jobs_recent"]),
+    "list": (lambda s: s.jobs.page(name_of(0), limit=5), ["ix_jobs_list"]),
+    "metadata of none": (
+        lambda s: s.jobs.page(name_of(0), limit=5, metadata={"k": "v"}),
+        ["job_labels"],
+    ),
+    "metadata of all": (
+        lambda s: s.jobs.page(name_of(0), limit=5, metadata=METADATA),
+        ["job_labels"],
+    ),
+    "places": (
+        lambda s: s.jobs.places(name_of(0), "warp", [_any_queued(s)]),
+        ["ix_jobs_claim"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_no_statement_reads_all_jobs_when_it_has_an_index(crowd: Services, name: str) -> None:
+    call, indexes = CALLS[name]
+    plan = _plan_of(crowd, call)
+    scans = [line for line in plan if "SCAN jobs" in line or "Seq Scan on jobs" in line]
+    assert scans == [], plan
+    for index in indexes:
+        assert any(index in line for line in plan), plan
+
+
+def _plan_of(services: Services, call: Callable[[Services], object]) -> list[str]:
+    engine = services.database.engine
+    sent: list[tuple[str, Any]] = []
+
+    def note(_c: object, _k: object, statement: str, parameters: Any, *_: object) -> None:
+        if statement.startswith("SELECT"):
+            sent.append((statement, parameters))
+
+    event.listen(engine, "before_cursor_execute", note)
+    call(services)
+    event.remove(engine, "before_cursor_execute", note)
+    explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
+    with services.database.writing() as connection:
+        return [
+            str(row[-1])
+            for statement, parameters in sent
+            for row in connection.exec_driver_sql(f"{explain} {statement}", parameters)
+        ]

@@ -1,0 +1,98 @@
+"""Fills a database with very many jobs, by one statement each: for plans and benchmarks."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from shared.jobs.labels import label_of
+from tests.factories import a_spec
+
+if TYPE_CHECKING:
+    from shared.db import Database
+
+_COUNT = "WITH RECURSIVE c(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM c WHERE n + 1 < :count)"
+_ACCOUNTS = """
+INSERT INTO accounts (id, name, created_at)
+{count} SELECT 'acc_' || (100000 + :first + n), 'crowd ' || (:first + n), 0 FROM c
+"""
+_TURNS = """
+INSERT INTO turns (engine, account_id, served_at)
+{count} SELECT 'warp', 'acc_' || (100000 + :first + n), n + 1 FROM c
+"""
+_JOBS = """
+INSERT INTO jobs (id, account_id, engine, priority, spec, metadata, image_id, timeout_s, status,
+                  attempt, losses, retries, run_after, step, result, created_at, started_at,
+                  claimed_at, deadline_at, finished_at, lease_until, retain_until)
+{count} SELECT 'job_' || (1000000000000 + :start + n), 'acc_' || (100000 + :first + n % :accounts),
+    'warp', 1, {spec}, {metadata}, 'img_none', 86400, :status,
+    :attempt, 0, 0, 0, 0, {result}, :now, :started, :started, :deadline, :finished,
+    :lease, :retain
+FROM c
+"""
+_LABELS = """
+INSERT INTO job_labels (account_id, label, job_id)
+SELECT account_id, :label, id FROM jobs WHERE id >= :first AND image_id = 'img_none'
+"""
+METADATA = {"batch": "crowd"}
+_DAY_MS = 86_400_000
+
+
+class Crowd:
+    """Accounts are numbered; each method says which ones it fills."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._jobs = 0
+
+    def accounts(self, count: int, *, first: int = 0) -> None:
+        """As many accounts, all of which had a turn once."""
+        with self._database.writing() as connection:
+            for statement in (_ACCOUNTS, _TURNS):
+                connection.execute(
+                    text(statement.format(count=_COUNT)), {"count": count, "first": first}
+                )
+
+    def jobs(self, status: str, count: int, *, first: int = 0, accounts: int = 1) -> None:
+        """As many jobs in a state, dealt out to `accounts` accounts from `first` on."""
+        now = int(time.time() * 1000)
+        begun = status != "queued"
+        ended = status == "succeeded"
+        values = {
+            "count": count, "first": first, "accounts": accounts, "start": self._jobs,
+            "spec": json.dumps(a_spec().to_json()), "metadata": json.dumps(METADATA),
+            "status": status, "attempt": int(begun), "now": now,
+            "started": now if begun else None, "deadline": now + _DAY_MS if begun else None,
+            "finished": now if ended else None, "retain": now + _DAY_MS if ended else None,
+            "lease": now + _DAY_MS if status == "running" else None,
+            "result": json.dumps({"timings": {"run_ms": 20.0}}) if ended else None,
+        }  # fmt: skip
+        is_sqlite = self._database.engine.dialect.name == "sqlite"
+        json_value = ":{}" if is_sqlite else "CAST(:{} AS JSON)"
+        columns = {name: json_value.format(name) for name in ("spec", "metadata", "result")}
+        statement = _JOBS.format(count=_COUNT, **columns)
+        with self._database.writing() as connection:
+            if not is_sqlite:
+                connection.execute(text("SET LOCAL statement_timeout = 0"))
+            connection.execute(text(statement), values)
+            first = f"job_{1_000_000_000_000 + self._jobs}"
+            (pair,) = METADATA.items()
+            connection.execute(text(_LABELS), {"label": label_of(*pair), "first": first})
+        self._jobs += count
+
+    def settle(self) -> None:
+        """What PostgreSQL's autovacuum does by itself; SQLite has nothing of the kind."""
+        if self._database.engine.dialect.name == "postgresql":
+            with self._database.engine.connect() as connection:
+                outside = connection.execution_options(isolation_level="AUTOCOMMIT")
+                outside.execute(text("SET statement_timeout = 0"))
+                outside.execute(text("VACUUM ANALYZE"))
+                outside.execute(text("RESET statement_timeout"))
+
+
+def name_of(account: int) -> str:
+    """The id of an account of the crowd."""
+    return f"acc_{100_000 + account}"
