@@ -14,6 +14,7 @@ from shared.jobs.store import JobStore
 from shared.jobs.upkeep import Upkeep
 from shared.objects import FolderStore, ObjectStore
 from shared.queue import Wakeups
+from shared.settings import SettingsError
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -38,6 +39,7 @@ class Services:
 def build_services(settings: Settings) -> Services:
     """Connects to nothing yet: every server may still be down."""
     database = Database(settings.database)
+    objects = _objects(settings)
     return Services(
         settings=settings,
         database=database,
@@ -56,6 +58,17 @@ def build_services(settings: Settings) -> Services:
             lease_s=settings.lease_s,
         ),
         engines_up=EnginesUp(database, alive_s=settings.lease_s),
-        objects=FolderStore(settings.objects_folder),
+        objects=objects,
         wakeups=Wakeups(settings.redis_url.get_secret_value(), window=settings.wakeup_window),
     )
+
+
+def _objects(settings: Settings) -> ObjectStore:
+    if not settings.s3_url:
+        return FolderStore(settings.objects_folder)
+    try:
+        from shared.objects.s3 import S3Store  # boto3 takes a second and is not everywhere
+    except ModuleNotFoundError as error:
+        missing = f"S3 needs {error.name}: install the extra `s3`"
+        raise SettingsError(f"TOWLINE_S3_URL: {missing}") from None
+    return S3Store(settings)

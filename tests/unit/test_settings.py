@@ -64,6 +64,12 @@ def test_every_wrong_variable_is_named_when_several_are(monkeypatch: pytest.Monk
         ("TOWLINE_DRAIN_S", "inf"),
         ("TOWLINE_RESULT_RETENTION_DAYS", "inf"),
         ("TOWLINE_MAX_LOSSES", "0"),
+        ("TOWLINE_S3_URL", "s3.example"),
+        ("TOWLINE_S3_URL", "https://s3.example/bucket"),
+        ("TOWLINE_S3_URL", "https://user:hush@s3.example"),
+        ("TOWLINE_S3_BUCKET", "Two Words"),
+        ("TOWLINE_S3_ADDRESSING", "dns"),
+        ("TOWLINE_S3_TIMEOUT_S", "0"),
     ],
 )
 def test_a_message_begins_with_the_variable_when_its_value_cannot_be(
@@ -108,3 +114,37 @@ def test_the_public_url_is_used_without_its_last_slash_when_it_is_set(
 ) -> None:
     monkeypatch.setenv("TOWLINE_PUBLIC_URL", "https://towline.example/")
     assert read_settings().base_url == "https://towline.example"
+
+
+S3 = {
+    "TOWLINE_S3_URL": "https://s3.example",
+    "TOWLINE_S3_ACCESS_KEY": "hush-4",
+    "TOWLINE_S3_SECRET_KEY": "hush-5",
+    "TOWLINE_S3_PUBLIC_URL": "https://files.example:8443/",
+}
+
+
+@pytest.mark.parametrize(
+    ("without", "also", "blamed"),
+    [
+        ("TOWLINE_S3_SECRET_KEY", {}, "TOWLINE_S3_SECRET_KEY"),
+        ("TOWLINE_S3_ACCESS_KEY", {}, "TOWLINE_S3_ACCESS_KEY"),
+        ("TOWLINE_S3_URL", {}, "TOWLINE_S3_URL"),
+        ("", {"TOWLINE_S3_PUBLIC_URL": "files.example"}, "TOWLINE_S3_PUBLIC_URL"),
+        ("", {"TOWLINE_URL_TTL_S": "604801"}, "TOWLINE_URL_TTL_S"),
+    ],
+)
+def test_the_start_is_stopped_when_the_settings_of_s3_do_not_fit_each_other(
+    monkeypatch: pytest.MonkeyPatch, without: str, also: dict[str, str], blamed: str
+) -> None:
+    said = _said(monkeypatch, **{k: v for k, v in (S3 | also).items() if k != without})
+    assert said.startswith(f"{blamed}: "), said
+    assert "hush" not in said
+
+
+def test_no_key_of_s3_is_shown_when_the_settings_are_printed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in S3.items():
+        monkeypatch.setenv(name, value)
+    assert "hush" not in repr(read_settings())
