@@ -13,6 +13,7 @@ from shared.jobs.leases import LeaseStore
 from shared.jobs.store import JobStore
 from shared.jobs.upkeep import Upkeep
 from shared.objects import FolderStore, ObjectStore
+from shared.orphans import Orphans
 from shared.queue import Wakeups
 from shared.settings import SettingsError
 
@@ -33,6 +34,7 @@ class Services:
     upkeep: Upkeep
     engines_up: EnginesUp
     objects: ObjectStore
+    orphans: Orphans
     wakeups: Wakeups
 
 
@@ -59,6 +61,7 @@ def build_services(settings: Settings) -> Services:
         ),
         engines_up=EnginesUp(database, alive_s=settings.lease_s),
         objects=objects,
+        orphans=Orphans(database, objects, grace_s=settings.orphan_grace_hours * 3600),
         wakeups=Wakeups(settings.redis_url.get_secret_value(), window=settings.wakeup_window),
     )
 

@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     result_retention_days: float = Field(30.0, gt=0, allow_inf_nan=False)
     url_ttl_s: int = Field(3600, ge=1)
     upload_ttl_s: int = Field(900, ge=1)
+    orphan_grace_hours: float = Field(48.0, gt=24, allow_inf_nan=False)
 
     # Processes
     worker_threads: int = Field(2, ge=1)

@@ -66,6 +66,11 @@ def forget_old_images(services: Services) -> None:
         services.objects.delete(image.object_key or staging_key(image.account_id, image.id))
 
 
+def collect_orphans(services: Services) -> None:
+    """A slice of the storage: what no row points to goes, once it is old."""
+    services.orphans.collect()
+
+
 def forget_dead_workers(services: Services) -> None:
     """Workers that ended without a word."""
     services.engines_up.forget_dead()
@@ -79,6 +84,7 @@ STEPS: tuple[Callable[[Services], None], ...] = (
     forget_old_jobs,
     forget_old_images,
     forget_dead_workers,
+    collect_orphans,
 )
 
 

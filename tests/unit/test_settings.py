@@ -64,6 +64,7 @@ def test_every_wrong_variable_is_named_when_several_are(monkeypatch: pytest.Monk
         ("TOWLINE_DRAIN_S", "inf"),
         ("TOWLINE_RESULT_RETENTION_DAYS", "inf"),
         ("TOWLINE_MAX_LOSSES", "0"),
+        ("TOWLINE_ORPHAN_GRACE_HOURS", "24"),
         ("TOWLINE_S3_URL", "s3.example"),
         ("TOWLINE_S3_URL", "https://s3.example/bucket"),
         ("TOWLINE_S3_URL", "https://user:hush@s3.example"),
