@@ -57,7 +57,7 @@ def s3_server() -> Iterator[S3Server]:
         pytest.skip(said)
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="s3-", dir=memory) as folder:
-        port = _two_free_ports()
+        port = two_free_ports()
         server = subprocess.Popen(
             [str(SCRIPT), folder, str(port)],
             env=os.environ | {"S3_ACCESS_KEY": ACCESS_KEY, "S3_SECRET_KEY": SECRET_KEY},
@@ -75,7 +75,7 @@ def s3_server() -> Iterator[S3Server]:
         server.wait(10)
 
 
-def _two_free_ports() -> int:
+def two_free_ports() -> int:
     """The first of two in a row that nobody listens on."""
     while True:
         with socket.socket() as first, socket.socket() as second:
