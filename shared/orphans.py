@@ -16,7 +16,6 @@ know, is somebody else's and stays. Why nothing that is needed can be taken:
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -77,26 +76,22 @@ class _Name:
 
 
 class Orphans:
-    """Walks through the storage, one slice a call. One in each process; they may overlap."""
+    """Walks through the storage, one slice a call; one thread at a time.
+
+    Those of several processes may overlap.
+    """
 
     def __init__(self, database: Database, objects: ObjectStore, *, grace_s: float) -> None:
         self._database = database
         self._objects = objects
         self._grace_s = grace_s
-        self._walking = threading.Lock()
         self._cursor = (PREFIXES[0], "")
         self._rests_until = 0.0
 
     def collect(self) -> int:
         """Look at the next slice; how many objects were deleted."""
-        if not self._walking.acquire(blocking=False):
-            return 0  # another sweep of this process is at it
-        try:
-            return self._collect() if time.monotonic() >= self._rests_until else 0
-        finally:
-            self._walking.release()
-
-    def _collect(self) -> int:
+        if time.monotonic() < self._rests_until:
+            return 0
         prefix, after = self._cursor
         found = self._objects.walk(prefix, after, SLICE)
         count = 0

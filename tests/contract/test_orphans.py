@@ -205,9 +205,7 @@ def test_all_orphans_go_and_nothing_else_when_many_collect_at_once(
     monkeypatch.setattr(shared.orphans, "SLICE", 4)
     account = make.account()
     staying, going = needed(make, account), not_needed(make, account)
-    shared_by_two = orphans_of(services)
-    others = [orphans_of(services) for _ in range(3)]
-    in_threads(collect_all, [(one,) for one in (shared_by_two, shared_by_two, *others)])
+    in_threads(collect_all, [(orphans_of(services),) for _ in range(4)])
     assert all_keys(services) == staying
     assert not set(going) & set(all_keys(services))
 
