@@ -15,7 +15,6 @@ from shared.jobs.upkeep import Upkeep
 from shared.objects import FolderStore, ObjectStore
 from shared.orphans import Orphans
 from shared.queue import Wakeups
-from shared.settings import SettingsError
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -69,9 +68,6 @@ def build_services(settings: Settings) -> Services:
 def _objects(settings: Settings) -> ObjectStore:
     if not settings.s3_url:
         return FolderStore(settings.objects_folder)
-    try:
-        from shared.objects.s3 import S3Store  # boto3 takes a second and is not everywhere
-    except ModuleNotFoundError as error:
-        missing = f"S3 needs {error.name}: install the extra `s3`"
-        raise SettingsError(f"TOWLINE_S3_URL: {missing}") from None
+    from shared.objects.s3 import S3Store  # boto3 is not everywhere, and takes its time
+
     return S3Store(settings)

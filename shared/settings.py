@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -107,6 +108,8 @@ class Settings(BaseSettings):
         for name in ("s3_url", "s3_public_url"):
             if getattr(self, name) and not _ORIGIN.fullmatch(getattr(self, name)):
                 raise ValueError(f"{_variable((name,))}must be http(s)://HOST[:PORT] and no more")
+        if self.s3_url and find_spec("boto3") is None:
+            raise ValueError("TOWLINE_S3_URL: boto3 is missing, install the extra `s3`")
         has_key, has_secret = bool(self.s3_access_key), bool(self.s3_secret_key)
         if has_key != has_secret:
             lacking = "s3_secret_key" if has_key else "s3_access_key"

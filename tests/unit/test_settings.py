@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from shared.settings import Settings, SettingsError, read_settings
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 def _said(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
@@ -143,9 +148,30 @@ def test_the_start_is_stopped_when_the_settings_of_s3_do_not_fit_each_other(
     assert "hush" not in said
 
 
+def test_the_start_is_stopped_when_s3_is_asked_for_and_its_library_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shared.settings.find_spec", lambda name: None)
+    said = _said(monkeypatch, **S3)
+    assert said == "TOWLINE_S3_URL: boto3 is missing, install the extra `s3`"
+
+
 def test_no_key_of_s3_is_shown_when_the_settings_are_printed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in S3.items():
         monkeypatch.setenv(name, value)
     assert "hush" not in repr(read_settings())
+
+
+def test_boto3_is_not_loaded_when_objects_are_in_a_folder() -> None:
+    program = """
+import sys
+import api.app, worker.app
+from shared.services import build_services
+from shared.settings import Settings
+build_services(Settings(home=sys.argv[1]))
+assert "boto3" not in sys.modules and "botocore" not in sys.modules
+"""
+    with tempfile.TemporaryDirectory() as home:
+        subprocess.run([sys.executable, "-c", program, home], cwd=REPOSITORY, check=True)
