@@ -110,14 +110,18 @@ def _walk(root: Path, base: str, prefix: str, after: str) -> Iterator[str]:
         keys = [f"{base}{e.name}{'/' if e.is_dir() else ''}" for e in os.scandir(root / base)]
     except FileNotFoundError:
         return  # its last object was deleted just now
-    for key in sorted(keys):
-        if key[: len(prefix)] != prefix[: len(key)]:
-            continue
-        if not key.endswith("/"):
-            if key > after:
-                yield key
-        elif key > after[: len(key)] or after.startswith(key):
+    for key in sorted(key for key in keys if _may_lead_on(key, prefix, after)):
+        if key.endswith("/"):
             yield from _walk(root, key, prefix, after)
+        else:
+            yield key
+
+
+def _may_lead_on(key: str, prefix: str, after: str) -> bool:
+    """Whether an object, or one in a folder, is under `prefix` and beyond `after`."""
+    if key[: len(prefix)] != prefix[: len(key)]:
+        return False
+    return key > after or (key.endswith("/") and after.startswith(key))
 
 
 def _is_removed(folder: Path) -> bool:
