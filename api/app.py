@@ -44,12 +44,14 @@ class _JobId(BaseConverter):
 def create_app(services: Services) -> OpenAPI:
     """A WSGI app over these services; `ValueError` without a secret key."""
     settings = services.settings
+    signer = UrlSigner(settings.secret_key.get_secret_value(), settings.base_url)
     app = make_app(__name__)
     app.request_class = StrictRequest
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions[EXTENSION] = Context(
         services=services,
-        urls=UrlSigner(settings.secret_key.get_secret_value(), settings.base_url),
+        urls=services.objects.urls or signer,
+        signer=signer,
         watcher=FinalWatcher(services.jobs, limit=settings.max_waits),
         decoding=BoundedSemaphore(os.cpu_count() or 1),
     )

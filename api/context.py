@@ -10,6 +10,7 @@ from flask import current_app, g
 
 if TYPE_CHECKING:
     from api.waiting import FinalWatcher
+    from shared.objects import ClientUrls
     from shared.services import Services
     from shared.signed_urls import UrlSigner
 
@@ -20,11 +21,13 @@ EXTENSION = "towline"
 class Context:
     """One for each process.
 
+    urls: what clients are given; signer: what `/objects` accepts.
     decoding: held while a picture or a mask is in memory as pixels: hundreds of megabytes each.
     """
 
     services: Services
-    urls: UrlSigner
+    urls: ClientUrls
+    signer: UrlSigner
     watcher: FinalWatcher
     decoding: BoundedSemaphore
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from api.context import Context
 from shared.jobs.state import JobState
+from shared.objects import content_type_of
 from shared.rounds import expected_steps
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def render_image(image: Image, at: Context) -> dict[str, Any]:
         "sha256": image.sha256,
         "created_at": rfc3339(image.created_at),
         "expires_at": rfc3339(image.expires_at),
-        "url": _url(image.object_key or "", at),
+        "url": _url(image.object_key or "", image.content_type, at),
     }
 
 
@@ -78,19 +79,23 @@ def _result(job: Job, at: Context) -> dict[str, Any] | None:
     result = dict(job.result)
     mask_key = result.pop("mask_key")
     candidates = [
-        {**{k: v for k, v in candidate.items() if k != "key"}, "url": _url(candidate["key"], at)}
+        {**{k: v for k, v in candidate.items() if k != "key"}, "url": _url_of(candidate["key"], at)}
         for candidate in result["candidates"]
     ]
     return {
         **result,
         "candidates": candidates,
-        "mask_url": _url(mask_key, at) if mask_key else None,
+        "mask_url": _url_of(mask_key, at) if mask_key else None,
         "expires_at": _time(job.retain_until),
     }
 
 
-def _url(key: str, at: Context) -> str:
-    return at.urls.sign("GET", key, at.services.settings.url_ttl_s)
+def _url_of(key: str, at: Context) -> str:
+    return _url(key, content_type_of(key), at)
+
+
+def _url(key: str, content_type: str, at: Context) -> str:
+    return at.urls.download(key, at.services.settings.url_ttl_s, content_type)
 
 
 def _queues(queued: list[Job], at: Context) -> dict[str, dict[str, Any]]:

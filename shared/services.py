@@ -13,6 +13,7 @@ from shared.jobs.leases import LeaseStore
 from shared.jobs.store import JobStore
 from shared.jobs.upkeep import Upkeep
 from shared.objects import FolderStore, ObjectStore
+from shared.orphans import Orphans
 from shared.queue import Wakeups
 
 if TYPE_CHECKING:
@@ -32,12 +33,14 @@ class Services:
     upkeep: Upkeep
     engines_up: EnginesUp
     objects: ObjectStore
+    orphans: Orphans
     wakeups: Wakeups
 
 
 def build_services(settings: Settings) -> Services:
     """Connects to nothing yet: every server may still be down."""
     database = Database(settings.database)
+    objects = _objects(settings)
     return Services(
         settings=settings,
         database=database,
@@ -56,6 +59,15 @@ def build_services(settings: Settings) -> Services:
             lease_s=settings.lease_s,
         ),
         engines_up=EnginesUp(database, alive_s=settings.lease_s),
-        objects=FolderStore(settings.objects_folder),
+        objects=objects,
+        orphans=Orphans(database, objects, grace_s=settings.orphan_grace_hours * 3600),
         wakeups=Wakeups(settings.redis_url.get_secret_value(), window=settings.wakeup_window),
     )
+
+
+def _objects(settings: Settings) -> ObjectStore:
+    if not settings.s3_url:
+        return FolderStore(settings.objects_folder)
+    from shared.objects.s3 import S3Store  # boto3 is not everywhere, and takes its time
+
+    return S3Store(settings)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -18,6 +19,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from shared.engines import ENGINES, Scheduler
 
 PREFIX = "TOWLINE_"
+MAX_S3_TTL_S = 7 * 86_400
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?/?|https?://\[[0-9a-fA-F:]+\](:\d+)?/?")
 
 AttentionKernel = Literal["flash", "cudnn", "efficient", "math"]
 #: Width and height of a canvas in pixels, and how many candidates go through it at once.
@@ -43,6 +47,16 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=1, le=65535)
     public_url: str = ""
     secret_key: SecretStr = SecretStr("")
+
+    # Object storage that speaks S3; without a URL, a folder in `home`
+    s3_url: str = ""
+    s3_bucket: str = Field("towline", pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+    s3_region: str = "us-east-1"
+    s3_access_key: SecretStr = SecretStr("")
+    s3_secret_key: SecretStr = SecretStr("")
+    s3_addressing: Literal["path", "virtual"] = "path"
+    s3_public_url: str = ""
+    s3_timeout_s: float = Field(10.0, gt=0, allow_inf_nan=False)
 
     # What is offered
     engines: Annotated[tuple[str, ...], NoDecode] = ("warp",)
@@ -75,6 +89,7 @@ class Settings(BaseSettings):
     result_retention_days: float = Field(30.0, gt=0, allow_inf_nan=False)
     url_ttl_s: int = Field(3600, ge=1)
     upload_ttl_s: int = Field(900, ge=1)
+    orphan_grace_hours: float = Field(48.0, gt=24, allow_inf_nan=False)
 
     # Processes
     worker_threads: int | None = Field(None, ge=1)
@@ -111,6 +126,23 @@ class Settings(BaseSettings):
             raise ValueError(
                 "TOWLINE_MAX_WAITS: must be below TOWLINE_API_THREADS, or waits starve the rest"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_s3(self) -> Self:
+        for name in ("s3_url", "s3_public_url"):
+            if getattr(self, name) and not _ORIGIN.fullmatch(getattr(self, name)):
+                raise ValueError(f"{_variable((name,))}must be http(s)://HOST[:PORT] and no more")
+        if self.s3_url and find_spec("boto3") is None:
+            raise ValueError("TOWLINE_S3_URL: boto3 is missing, install the extra `s3`")
+        has_key, has_secret = bool(self.s3_access_key), bool(self.s3_secret_key)
+        if has_key != has_secret:
+            lacking = "s3_secret_key" if has_key else "s3_access_key"
+            raise ValueError(f"{_variable((lacking,))}must be set, since the other half is")
+        if (has_key or self.s3_public_url) and not self.s3_url:
+            raise ValueError("TOWLINE_S3_URL: must be set, since others of S3 are")
+        if self.s3_public_url and max(self.url_ttl_s, self.upload_ttl_s) > MAX_S3_TTL_S:
+            raise ValueError("TOWLINE_URL_TTL_S: S3 signs for seven days (604800 s) at the most")
         return self
 
     @property

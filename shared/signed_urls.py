@@ -1,4 +1,6 @@
-"""URLs that open one object, for one method, until a time. No key is needed to use them.
+"""URLs of the API that open one object, for one method, until a time, without a key.
+
+Used where clients do not reach the object storage itself (`ObjectStore.urls`).
 
 `/objects/<key>?expires=<unix seconds>&signature=<hex>`: HMAC-SHA-256 (RFC 2104) over the
 method, the object's key, the expiry, and for an upload the exact size it may have.
@@ -11,6 +13,8 @@ import hmac
 import time
 from urllib.parse import quote, urlencode
 
+from shared.objects import Upload
+
 PATH = "/objects/"
 
 
@@ -22,6 +26,15 @@ class UrlSigner:
             raise ValueError("TOWLINE_SECRET_KEY is not set: URLs cannot be signed")
         self._key = hashlib.sha256(b"towline signed urls\0" + secret.encode()).digest()
         self._base_url = base_url
+
+    def download(self, key: str, ttl_s: int, content_type: str) -> str:
+        """To read an object; the API tells its type from the bytes."""
+        return self.sign("GET", key, ttl_s)
+
+    def upload(self, key: str, ttl_s: int, size_bytes: int, content_type: str) -> Upload:
+        """To PUT just so many bytes."""
+        url = self.sign("PUT", key, ttl_s, size_bytes)
+        return Upload(url, {"Content-Type": content_type})
 
     def sign(self, method: str, key: str, ttl_s: int, size_bytes: int | None = None) -> str:
         """A URL that is good for `ttl_s` seconds."""

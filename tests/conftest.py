@@ -23,6 +23,8 @@ from tests.servers.postgres import Postgres
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytest_plugins = ["tests.servers.s3"]
+
 # The machine may be slow or shared: a slow example is no failure.
 hypothesis_settings.register_profile("towline", deadline=None, print_blob=True)
 hypothesis_settings.load_profile("towline")

@@ -99,6 +99,16 @@ class Crew:
                 for name in ("lease_s", "heartbeat_s", "sweep_s", "drain_s", "worker_threads")
                 if getattr(settings, name) is not None
             },
+            **(self._s3() if settings.s3_url else {}),
+        }
+
+    def _s3(self) -> dict[str, str]:
+        settings = self.services.settings
+        return {
+            "TOWLINE_S3_URL": settings.s3_url,
+            "TOWLINE_S3_BUCKET": settings.s3_bucket,
+            "TOWLINE_S3_ACCESS_KEY": settings.s3_access_key.get_secret_value(),
+            "TOWLINE_S3_SECRET_KEY": settings.s3_secret_key.get_secret_value(),
         }
 
     def wait_for_end(self, job: Job, limit_s: float = LIMIT_S) -> Job:
@@ -115,9 +125,8 @@ class Crew:
 
     def stored(self, job: Job) -> list[str]:
         """The keys under which something of a job is stored."""
-        folder = self.services.settings.objects_folder
-        place = folder / "results" / job.account_id / job.id
-        return sorted(str(p.relative_to(folder)) for p in place.rglob("*") if p.is_file())
+        place = f"results/{job.account_id}/{job.id}/"
+        return [stored.key for stored in self.services.objects.walk(place, "", 1000)]
 
     def end(self) -> None:
         for member in self.members:

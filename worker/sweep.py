@@ -5,6 +5,7 @@ Each step stands alone: one that fails is logged, and the next sweep tries it ag
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,24 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
+_housekeeping = threading.Lock()
+
+
 def sweep(services: Services) -> None:
-    """Take back, expire, fail, top up, forget."""
-    for step in STEPS:
+    """Take back, expire, fail, top up; then forget, unless a sweep of this process is at it.
+
+    Forgetting may wait for a slow storage: that must not keep every thread from the rest.
+    """
+    _run(URGENT, services)
+    if _housekeeping.acquire(blocking=False):
+        try:
+            _run(HOUSEKEEPING, services)
+        finally:
+            _housekeeping.release()
+
+
+def _run(steps: tuple[Step, ...], services: Services) -> None:
+    for step in steps:
         try:
             step(services)
         except TowlineError as error:
@@ -71,20 +87,30 @@ def forget_old_images(services: Services) -> None:
         services.objects.delete(image.object_key or staging_key(image.account_id, image.id))
 
 
+def collect_orphans(services: Services) -> None:
+    """A slice of the storage: what no row points to goes, once it is old."""
+    services.orphans.collect()
+
+
 def forget_dead_workers(services: Services) -> None:
     """Workers that ended without a word."""
     services.engines_up.forget_dead()
 
 
-STEPS: tuple[Callable[[Services], None], ...] = (
+Step = Callable[["Services"], None]
+
+URGENT: tuple[Step, ...] = (
     take_back_expired_leases,
     expire_waiting,
     fail_overdue,
     top_up_wakeups,
     shorten_lines,
+    forget_dead_workers,
+)
+HOUSEKEEPING: tuple[Step, ...] = (
     forget_old_jobs,
     forget_old_images,
-    forget_dead_workers,
+    collect_orphans,
 )
 
 

@@ -57,12 +57,12 @@ def announce_upload(body: UploadBody) -> Any:
         raise ImageTooLarge(f"A picture has at most {settings.max_image_bytes} bytes.")
     image, is_new = services().images.announce(account_id(), **body.model_dump())
     key = staging_key(image.account_id, image.id)
-    url = context().urls.sign("PUT", key, settings.upload_ttl_s, image.size_bytes)
+    signed = context().urls.upload(key, settings.upload_ttl_s, image.size_bytes, image.content_type)
     expires_at = rfc3339(int((time.time() + settings.upload_ttl_s) * 1000))
     upload = {
         "method": "PUT",
-        "url": url,
-        "headers": {"Content-Type": image.content_type},
+        "url": signed.url,
+        "headers": dict(signed.headers),
         "expires_at": expires_at,
     }
     return {"id": image.id, "upload": upload}, 201 if is_new else 200
@@ -130,16 +130,20 @@ def _restore(key: str, data: bytes) -> None:
 def _complete(image: Image) -> Image:
     key = staging_key(image.account_id, image.id)
     try:
+        found_bytes = services().objects.size(key)  # never into memory what may be of any size
+        if found_bytes != image.size_bytes:
+            raise UploadMismatch(
+                f"{image.size_bytes} bytes were announced, {found_bytes} bytes were put."
+            )
         data = services().objects.get(key)
     except NotFound:
         now = services().images.get(image.account_id, image.id)
         if now.object_key is not None:  # another call completed it meanwhile
             return now
         raise ImageNotUploaded(f"PUT the bytes of {image.id} to its upload URL first.") from None
-    if len(data) != image.size_bytes or hashlib.sha256(data).hexdigest() != image.sha256:
+    if hashlib.sha256(data).hexdigest() != image.sha256:
         raise UploadMismatch(
-            f"{image.size_bytes} bytes with sha256 {image.sha256} were announced,"
-            f" {len(data)} bytes with another sha256 were put."
+            f"Bytes with sha256 {image.sha256} were announced, others of the same size were put."
         )
     kept, _ = keep_picture(data, image.account_id)
     services().objects.delete(key)

@@ -62,5 +62,5 @@ def _is_awaited(key: str) -> bool:
 def _check_signature(method: str, key: str, size_bytes: int | None) -> None:
     expires = request.args.get("expires", default=0, type=int)
     signature = request.args.get("signature", "")
-    if not context().urls.accepts(method, key, expires, size_bytes, signature):
+    if not context().signer.accepts(method, key, expires, size_bytes, signature):
         raise Forbidden("The URL was not signed here, or its time is over; ask for it again.")

@@ -1,7 +1,7 @@
 """Images of an account: one row for each content, whose object belongs to that row alone.
 
-An object's name holds the row's id beside the content's hash, so that deleting one row
-can never take the bytes from under another, whatever happens between the two.
+An object's name is fresh each time bytes are stored, so that deleting one row can never
+take the bytes from under another, whatever happens between the two.
 """
 
 from __future__ import annotations

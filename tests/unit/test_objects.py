@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from shared.errors import NotFound, StorageUnavailable
-from shared.objects import FolderStore, image_key, result_key, staging_key
+from shared.objects import FolderStore
 from tests.crowd import in_threads
 
 KEY = "results/acc_1/job_1/1/0.png"
@@ -24,26 +24,11 @@ def store(tmp_path: Path) -> FolderStore:
     return FolderStore(tmp_path / "objects")
 
 
-def test_bytes_come_back_when_they_were_put(store: FolderStore) -> None:
-    for key in (
-        image_key("acc_1", "0" * 64, "img_1"),
-        staging_key("acc_1", "img_1"),
-        result_key("acc_1", "job_1", 1, "0.png"),
-    ):
-        store.put(key, b"first")
-        store.put(key, b"second")
-        assert (store.get(key), store.size(key)) == (b"second", 6)
-
-
-def test_nothing_is_there_when_it_was_deleted_however_often(
+def test_no_empty_folder_is_left_when_the_last_object_was_deleted(
     store: FolderStore, tmp_path: Path
 ) -> None:
     store.put(KEY, b"picture")
-    for _ in range(2):
-        store.delete(KEY)
-    for call in (store.get, store.size):
-        with pytest.raises(NotFound):
-            call(KEY)
+    store.delete(KEY)
     assert list((tmp_path / "objects").rglob("*")) == []
 
 
@@ -66,10 +51,41 @@ def test_a_key_is_refused_when_it_could_lead_out_of_the_folder_or_is_none_of_our
 ) -> None:
     store.put(KEY, b"picture")
     before = sorted(tmp_path.rglob("*"))
-    for call in (store.get, store.size, store.delete, lambda key: store.put(key, b"x")):
+    calls = [store.get, store.size, lambda key: store.put(key, b"x")]
+    if ".put-" not in key:  # what is half-written may be deleted
+        calls.append(store.delete)
+    for call in calls:
         with pytest.raises(NotFound):
             call(key)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("key", [".put-abc", "../.put-abc", "results/../.put-abc", "/.put-abc"])
+def test_what_is_half_written_cannot_be_deleted_when_it_lies_outside(
+    store: FolderStore, key: str
+) -> None:
+    with pytest.raises(NotFound):
+        store.delete(key)
+
+
+def test_the_check_leaves_nothing_behind_but_a_folder(store: FolderStore, tmp_path: Path) -> None:
+    store.check()
+    assert [path.name for path in (tmp_path / "objects").rglob("*")] == ["staging"]
+
+
+def test_what_a_killed_writer_left_is_listed_and_can_be_deleted_and_nothing_else(
+    store: FolderStore, tmp_path: Path
+) -> None:
+    store.put(KEY, b"picture")
+    (tmp_path / "objects/results/acc_1/job_1/1/.put-a_b1c2d3").write_bytes(b"pic")
+    half, whole = store.walk("results/", "", 10)
+    assert (half.key, half.is_half_written) == ("results/acc_1/job_1/1/.put-a_b1c2d3", True)
+    assert (whole.key, whole.is_half_written) == (KEY, False)
+    for call in (store.get, store.size, lambda key: store.put(key, b"x")):
+        with pytest.raises(NotFound):
+            call(half.key)
+    store.delete(half.key)
+    assert [stored.key for stored in store.walk("results/", "", 10)] == [KEY]
 
 
 @pytest.mark.parametrize("key", ["results/acc_1", "results/acc_1/job_1/1", KEY + "/deeper"])

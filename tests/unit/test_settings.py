@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from shared.settings import Settings, SettingsError, read_settings
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 def _said(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
@@ -65,6 +70,13 @@ def test_every_wrong_variable_is_named_when_several_are(monkeypatch: pytest.Monk
         ("TOWLINE_RESULT_RETENTION_DAYS", "inf"),
         ("TOWLINE_MAX_LOSSES", "0"),
         ("TOWLINE_DATABASE_URL", "mysql://me:secret@host/towline"),
+        ("TOWLINE_ORPHAN_GRACE_HOURS", "24"),
+        ("TOWLINE_S3_URL", "s3.example"),
+        ("TOWLINE_S3_URL", "https://s3.example/bucket"),
+        ("TOWLINE_S3_URL", "https://user:hush@s3.example"),
+        ("TOWLINE_S3_BUCKET", "Two Words"),
+        ("TOWLINE_S3_ADDRESSING", "dns"),
+        ("TOWLINE_S3_TIMEOUT_S", "0"),
     ],
 )
 def test_a_message_begins_with_the_variable_when_its_value_cannot_be(
@@ -110,3 +122,58 @@ def test_the_public_url_is_used_without_its_last_slash_when_it_is_set(
 ) -> None:
     monkeypatch.setenv("TOWLINE_PUBLIC_URL", "https://towline.example/")
     assert read_settings().base_url == "https://towline.example"
+
+
+S3 = {
+    "TOWLINE_S3_URL": "https://s3.example",
+    "TOWLINE_S3_ACCESS_KEY": "hush-4",
+    "TOWLINE_S3_SECRET_KEY": "hush-5",
+    "TOWLINE_S3_PUBLIC_URL": "https://files.example:8443/",
+}
+
+
+@pytest.mark.parametrize(
+    ("without", "also", "blamed"),
+    [
+        ("TOWLINE_S3_SECRET_KEY", {}, "TOWLINE_S3_SECRET_KEY"),
+        ("TOWLINE_S3_ACCESS_KEY", {}, "TOWLINE_S3_ACCESS_KEY"),
+        ("TOWLINE_S3_URL", {}, "TOWLINE_S3_URL"),
+        ("", {"TOWLINE_S3_PUBLIC_URL": "files.example"}, "TOWLINE_S3_PUBLIC_URL"),
+        ("", {"TOWLINE_URL_TTL_S": "604801"}, "TOWLINE_URL_TTL_S"),
+    ],
+)
+def test_the_start_is_stopped_when_the_settings_of_s3_do_not_fit_each_other(
+    monkeypatch: pytest.MonkeyPatch, without: str, also: dict[str, str], blamed: str
+) -> None:
+    said = _said(monkeypatch, **{k: v for k, v in (S3 | also).items() if k != without})
+    assert said.startswith(f"{blamed}: "), said
+    assert "hush" not in said
+
+
+def test_the_start_is_stopped_when_s3_is_asked_for_and_its_library_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shared.settings.find_spec", lambda name: None)
+    said = _said(monkeypatch, **S3)
+    assert said == "TOWLINE_S3_URL: boto3 is missing, install the extra `s3`"
+
+
+def test_no_key_of_s3_is_shown_when_the_settings_are_printed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in S3.items():
+        monkeypatch.setenv(name, value)
+    assert "hush" not in repr(read_settings())
+
+
+def test_boto3_is_not_loaded_when_objects_are_in_a_folder() -> None:
+    program = """
+import sys
+import api.app, worker.app
+from shared.services import build_services
+from shared.settings import Settings
+build_services(Settings(home=sys.argv[1]))
+assert "boto3" not in sys.modules and "botocore" not in sys.modules
+"""
+    with tempfile.TemporaryDirectory() as home:
+        subprocess.run([sys.executable, "-c", program, home], cwd=REPOSITORY, check=True)

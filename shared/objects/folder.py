@@ -1,12 +1,4 @@
-"""Object storage: bytes under names, and how the names are laid out.
-
-    images/<account>/<sha256>/<image>       an uploaded picture, exactly as it came
-    staging/<account>/<image>               bytes put through a signed URL, not looked at yet
-    results/<account>/<job>/<attempt>/...   what one attempt made
-
-An attempt writes under its own number, so a worker that lost its lease cannot overwrite
-what the next one stored. `put` is atomic: an object is there whole or not at all.
-"""
+"""Objects as files in a folder; for one machine."""
 
 from __future__ import annotations
 
@@ -14,60 +6,28 @@ import contextlib
 import os
 import re
 import tempfile
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from shared.errors import NotFound, StorageUnavailable
+from shared.objects.keys import checked
+from shared.objects.store import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_KEY = re.compile(r"(images|staging|results)(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+")
-MASK_NAME = "mask.png"  #: of the mask that was made for a job without one
 PUT_TRIES = 100
 
-
-class ObjectStore(Protocol):
-    """Bytes under names. Every method: `StorageUnavailable` when the storage does not answer."""
-
-    def put(self, key: str, data: bytes) -> None:
-        """Store `data`, whole or not at all, in place of what was there."""
-
-    def get(self, key: str) -> bytes:
-        """The bytes; `NotFound`."""
-
-    def size(self, key: str) -> int:
-        """How many bytes; `NotFound`."""
-
-    def delete(self, key: str) -> None:
-        """Remove it; nothing happens when it is not there."""
-
-    def check(self) -> None:
-        """Whether the storage answers and can be written to."""
-
-
-def image_key(account_id: str, sha256: str, image_id: str) -> str:
-    """Where the bytes of an image are kept."""
-    return f"images/{account_id}/{sha256}/{image_id}"
-
-
-def staging_key(account_id: str, image_id: str) -> str:
-    """Where a client puts the bytes of an announced image."""
-    return f"staging/{account_id}/{image_id}"
-
-
-def result_key(account_id: str, job_id: str, attempt: int, name: str) -> str:
-    """Where one attempt keeps one of its pictures."""
-    return f"results/{account_id}/{job_id}/{attempt}/{name}"
-
-
-def candidate_name(index: int, form: str) -> str:
-    """What one of an attempt's pictures is called."""
-    return f"{index}.{form}"
+#: What `put` writes to before it moves it to its place; left behind only by a killed process.
+_HALF_WRITTEN = ".put-"
+_HALF_WRITTEN_KEY = re.compile(r"[a-z]+(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*/\.put-[a-z0-9_]+")
 
 
 class FolderStore:
-    """Objects as files in a folder; for one machine."""
+    """Keeps the promises of `ObjectStore` with `rename` and `fsync`."""
+
+    urls = None  #: clients go through the API
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -102,18 +62,33 @@ class FolderStore:
     def delete(self, key: str) -> None:
         """Remove the file, and the folders that it leaves empty."""
         with self._errors(f"{key} could not be deleted"):
-            path = self._path(key)
+            whole = not _HALF_WRITTEN_KEY.fullmatch(key)
+            path = self._path(key) if whole else self._folder / key
             path.unlink(missing_ok=True)
             for parent in path.parents:
                 if parent == self._folder or not _is_removed(parent):
                     break
 
+    def walk(self, prefix: str, after: str, limit: int) -> list[Stored]:
+        """Walk the folders in the order of the keys."""
+        found: list[Stored] = []
+        with self._errors("the objects' folder could not be listed"):
+            now = time.time()
+            for key in _walk(self._folder, "", prefix, after):
+                with contextlib.suppress(FileNotFoundError):  # deleted just now
+                    age_s = now - (self._folder / key).stat().st_mtime
+                    found.append(Stored(key, age_s, bool(_HALF_WRITTEN_KEY.fullmatch(key))))
+                if len(found) == limit:
+                    break
+        return found
+
     def check(self) -> None:
         """Write a file and remove it again."""
         with self._errors("the objects' folder cannot be written"):
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with tempfile.NamedTemporaryFile(prefix=".check-", dir=self._folder):
-                pass
+            descriptor, temporary = _open_beside(self._folder / "staging" / "check")
+            os.close(descriptor)
+            Path(temporary).unlink()
 
     @contextlib.contextmanager
     def _errors(self, message: str) -> Iterator[None]:
@@ -126,9 +101,27 @@ class FolderStore:
             raise StorageUnavailable(f"{message}: {error.strerror}.") from error
 
     def _path(self, key: str) -> Path:
-        if not _KEY.fullmatch(key):
-            raise NotFound(f"There is no object {key!r}.")
-        return self._folder / key
+        return self._folder / checked(key)
+
+
+def _walk(root: Path, base: str, prefix: str, after: str) -> Iterator[str]:
+    """The keys that begin with `base` in their order; no folder is entered in vain."""
+    try:
+        keys = [f"{base}{e.name}{'/' if e.is_dir() else ''}" for e in os.scandir(root / base)]
+    except FileNotFoundError:
+        return  # its last object was deleted just now
+    for key in sorted(key for key in keys if _may_lead_on(key, prefix, after)):
+        if key.endswith("/"):
+            yield from _walk(root, key, prefix, after)
+        else:
+            yield key
+
+
+def _may_lead_on(key: str, prefix: str, after: str) -> bool:
+    """Whether an object, or one in a folder, is under `prefix` and beyond `after`."""
+    if key[: len(prefix)] != prefix[: len(key)]:
+        return False
+    return key > after or (key.endswith("/") and after.startswith(key))
 
 
 def _is_removed(folder: Path) -> bool:
@@ -144,7 +137,7 @@ def _open_beside(path: Path) -> tuple[int, str]:
     for _ in range(PUT_TRIES):
         with contextlib.suppress(FileNotFoundError, FileExistsError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            return tempfile.mkstemp(prefix=".put-", dir=path.parent)
+            return tempfile.mkstemp(prefix=_HALF_WRITTEN, dir=path.parent)
     raise StorageUnavailable(f"The folder {path.parent.name} does not stay.")
 
 
