@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from shared.imaging import decode
-from tests.golden.place import CHECKPOINTS, IS_THERE
+from tests.golden.place import CHECKPOINTS
 from tests.integration.editor import FINAL, Editor
 from tests.integration.embedded.running import REPOSITORY, wait_until
 
@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 for module in ("torch", "diffusers", "transformers"):
     pytest.importorskip(module)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not IS_THERE, reason="the golden data are not there"),
-]
+pytestmark = pytest.mark.slow
 
 CAT = (REPOSITORY / "infra" / "embedded" / "sample" / "image.png").read_bytes()
 RECT = [100, 40, 260, 200]

@@ -70,7 +70,7 @@ def test_settings_that_do_not_fit_are_named(given: dict[str, Any], said: str) ->
         load_engine("lightningdrag", settings(model_device="cpu", **given))
 
 
-def test_the_engine_that_is_loaded_makes_batches(golden: None) -> None:
+def test_the_engine_that_is_loaded_makes_batches() -> None:
     engine = load_engine("lightningdrag", settings(model_dir=CHECKPOINTS))
     assert isinstance(engine, BatchingEngine)
     assert engine.model_digest.startswith("ld1:lcm:float32:")
