@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.servers.s3"]
 
+# torch reads it when it is imported, later. Small tensors gain nothing from a second thread; where
+# both wait for one core, they take ten times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The machine may be slow or shared: a slow example is no failure.
 hypothesis_settings.register_profile("towline", deadline=None, print_blob=True)
 hypothesis_settings.load_profile("towline")
