@@ -7,6 +7,8 @@ URLs come signed, ready to use.
 
 from __future__ import annotations
 
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 from flask_openapi3 import Info, OpenAPI
@@ -90,8 +92,12 @@ def document(app: OpenAPI) -> dict[str, Any]:
 
 
 def _schemas(names: set[str]) -> dict[str, Any]:
-    """The models of `api/schemas.py` as pydantic writes them: flask-openapi3 drops keywords."""
-    models = [getattr(api.schemas, name) for name in sorted(names) if hasattr(api.schemas, name)]
+    """The models of `api/schemas` as pydantic writes them: flask-openapi3 drops keywords."""
+    rooms = [
+        import_module(room.name) for room in iter_modules(api.schemas.__path__, "api.schemas.")
+    ]
+    ours = {name: model for room in rooms for name, model in vars(room).items()}
+    models = [ours[name] for name in sorted(names & ours.keys())]
     _, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from api.context import Context
-from api.schemas import DragBody, JobBody, Mask, PolygonMask
+from api.schemas.job_body import DragBody, JobBody, Mask, PolygonMask
 from shared.canvas import canvas_violations
 from shared.edits import (
     Drag,

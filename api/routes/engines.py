@@ -8,7 +8,7 @@ from flask_openapi3 import APIBlueprint, Tag
 
 from api.context import services
 from api.openapi import operation_id, problems
-from api.schemas import EnginesOut
+from api.schemas.engines import EnginesOut
 from shared.engines import ENGINES, OPTIONS, EngineSpec, Scheduler
 from shared.engines_up import EngineUp
 

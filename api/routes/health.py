@@ -11,7 +11,7 @@ from flask_openapi3 import APIBlueprint, Tag
 
 from api.context import services
 from api.openapi import operation_id
-from api.schemas import LiveOut, ReadyOut
+from api.schemas.health import LiveOut, ReadyOut
 from shared.errors import TowlineError
 
 health = APIBlueprint(

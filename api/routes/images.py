@@ -13,7 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from api.context import account_id, context, services
 from api.openapi import no_content, operation_id, problems
 from api.rendering import render_image, rfc3339
-from api.schemas import ImageOut, ImagePath, UploadBody, UploadOut
+from api.schemas.images import ImageOut, ImagePath, UploadBody, UploadOut
 from api.strict_json import StrictRequest, json_pointer
 from shared.errors import (
     ImageNotUploaded,

@@ -11,7 +11,8 @@ from api.context import account_id, context, services
 from api.openapi import PREFER, no_content, operation_id, problems
 from api.problems import violation_to_json
 from api.rendering import Pace, render_job, render_jobs
-from api.schemas import JobBody, JobOut, JobPath, JobsOut, JobsQuery, ValidationOut
+from api.schemas.job_body import JobBody
+from api.schemas.jobs import JobOut, JobPath, JobsOut, JobsQuery, ValidationOut
 from api.strict_json import json_pointer
 from api.submission import understand
 from api.waiting import wanted_wait_s

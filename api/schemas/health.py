@@ -1,0 +1,28 @@
+"""What `/livez` and `/readyz` answer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+
+class CheckOut(BaseModel):
+    """One server that this one needs."""
+
+    ok: bool
+    latency_ms: float
+    error: str | None
+
+
+class ReadyOut(BaseModel):
+    """`ok`; `degraded`: jobs are taken but may wait; `unavailable`: jobs cannot be taken."""
+
+    status: Literal["ok", "degraded", "unavailable"]
+    checks: dict[str, CheckOut]
+
+
+class LiveOut(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"]
