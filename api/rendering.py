@@ -78,14 +78,18 @@ def _result(job: Job, at: Context) -> dict[str, Any] | None:
         return None
     result = dict(job.result)
     mask_key = result.pop("mask_key")
+    is_gone = job.pictures_gone_at is not None
     candidates = [
-        {**{k: v for k, v in candidate.items() if k != "key"}, "url": _url_of(candidate["key"], at)}
+        {
+            **{k: v for k, v in candidate.items() if k != "key"},
+            "url": None if is_gone else _url_of(candidate["key"], at),
+        }
         for candidate in result["candidates"]
     ]
     return {
         **result,
         "candidates": candidates,
-        "mask_url": _url_of(mask_key, at) if mask_key else None,
+        "mask_url": _url_of(mask_key, at) if mask_key and not is_gone else None,
         "expires_at": _time(job.retain_until),
     }
 

@@ -100,7 +100,8 @@ def calls(at: Place) -> dict[str, Callable[[], object]]:
         "sweep: deadlines": upkeep.fail_overdue,
         "sweep: count the due": lambda: upkeep.due_by_engine(32),
         "sweep: lines": upkeep.shorten_lines,
-        "sweep: retention": upkeep.past_retention,
+        "sweep: results": upkeep.results_past_retention,
+        "sweep: jobs": upkeep.jobs_past_retention,
         "sweep: images": at.services.images.forget_expired,
     }
 

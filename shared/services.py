@@ -56,6 +56,7 @@ def build_services(settings: Settings) -> Services:
             database,
             max_losses=settings.max_losses,
             result_retention_days=settings.result_retention_days,
+            job_retention_days=settings.job_retention_days,
             lease_s=settings.lease_s,
         ),
         engines_up=EnginesUp(database, alive_s=settings.lease_s),
