@@ -94,6 +94,7 @@ class Settings(BaseSettings):
 
     # Processes
     worker_threads: int | None = Field(None, ge=1)
+    worker_port: int | None = Field(None, ge=1, le=65535)
     drain_s: float = Field(5.0, ge=0, allow_inf_nan=False)
     api_processes: int = Field(1, ge=1)
     api_threads: int = Field(200, ge=2)

@@ -96,7 +96,14 @@ class Crew:
             "TOWLINE_LOG_FORMAT": "json",
             **{
                 f"TOWLINE_{name.upper()}": str(getattr(settings, name))
-                for name in ("lease_s", "heartbeat_s", "sweep_s", "drain_s", "worker_threads")
+                for name in (
+                    "lease_s",
+                    "heartbeat_s",
+                    "sweep_s",
+                    "drain_s",
+                    "worker_threads",
+                    "worker_port",
+                )
                 if getattr(settings, name) is not None
             },
             **(self._s3() if settings.s3_url else {}),

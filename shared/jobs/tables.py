@@ -128,5 +128,4 @@ workers = Table(
     Column("model_digest", String(80), nullable=False),
     Column("threads", Integer, nullable=False),
     Column("seen_at", BigInteger, nullable=False),
-    Column("trouble", String(200)),  # why it can take no work at present
 )

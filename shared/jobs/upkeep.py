@@ -107,14 +107,15 @@ class Upkeep:
 
     def due_by_engine(self, limit: int = SLICE) -> dict[str, int]:
         """How many jobs could be claimed now, by engine; none is counted beyond `limit`."""
-        due: dict[str, int] = {}
         with self._database.reading() as connection:
-            for engine in connection.scalars(select(turns.c.engine).distinct()).all():
-                those = select(jobs.c.id).where(jobs.c.engine == engine, is_due()).limit(limit)
-                counted = connection.scalar(select(func.count()).select_from(those.subquery()))
-                if counted:
-                    due[engine] = counted
-        return due
+            engines = connection.scalars(select(turns.c.engine).distinct()).all()
+            due = {engine: _count_due(connection, engine, limit) for engine in engines}
+        return {engine: count for engine, count in due.items() if count}
+
+    def due(self, engine: str, limit: int) -> int:
+        """How many jobs of an engine could be claimed now, counted up to `limit`."""
+        with self._database.reading() as connection:
+            return _count_due(connection, engine, limit)
 
     def shorten_lines(self) -> None:
         """Take the accounts that have nothing queued out of the heads of the engines' lines."""
@@ -168,6 +169,11 @@ class Upkeep:
         return WorkerLost(
             f"{self._max_losses} workers were lost while they ran this job; it is not tried again."
         )
+
+
+def _count_due(connection: Connection, engine: str, limit: int) -> int:
+    those = select(jobs.c.id).where(jobs.c.engine == engine, is_due()).limit(limit)
+    return connection.scalar(select(func.count()).select_from(those.subquery())) or 0
 
 
 def _slice(connection: Connection, *where: ColumnElement[bool]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Results may go before their jobs; workers tell of trouble; a job keeps its forecast"""
+"""Results may go before their jobs; a job keeps its forecast"""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ down_revision = "0002"
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("pictures_gone_at", sa.BigInteger(), nullable=True))
     op.add_column("jobs", sa.Column("forecast_at", sa.BigInteger(), nullable=True))
-    op.add_column("workers", sa.Column("trouble", sa.String(length=200), nullable=True))
     op.drop_index("ix_jobs_retention", table_name="jobs")
     still_there = sa.text("pictures_gone_at IS NULL")
     op.create_index(
@@ -29,6 +28,5 @@ def downgrade() -> None:
     op.drop_index("ix_jobs_forget", table_name="jobs")
     op.drop_index("ix_jobs_retention", table_name="jobs")
     op.create_index("ix_jobs_retention", "jobs", ["retain_until"])
-    op.drop_column("workers", "trouble")
     op.drop_column("jobs", "forecast_at")
     op.drop_column("jobs", "pictures_gone_at")
