@@ -27,7 +27,8 @@ from worker.engines.base import (
 )
 from worker.engines.lightningdrag.build import Model, build_model
 from worker.engines.lightningdrag.config import ModelConfig, SchedulerName
-from worker.engines.lightningdrag.memory import is_lack_of_memory, row_bytes
+from worker.engines.lightningdrag.device import is_lack_of_memory
+from worker.engines.lightningdrag.memory import row_bytes
 from worker.engines.lightningdrag.pipeline import Pipeline
 from worker.engines.lightningdrag.run import Run, start_of
 from worker.engines.lightningdrag.speed import Speed, chosen_kernels, speed_up

@@ -8,17 +8,12 @@ An estimate, on the safe side; what the device really has is found out by runnin
 
 from __future__ import annotations
 
-import torch
-
 from shared.canvas import LATENT_PX
 from worker.engines.lightningdrag.batch import Shape
 from worker.engines.lightningdrag.build import Model
 from worker.engines.lightningdrag.config import BLOCKS
 
 PASSING = 24
-
-#: What else than an error of its own torch says when an allocation fails: a CPU's, the libraries'.
-LACKS = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
 
 def row_bytes(model: Model, shape: Shape) -> int:
@@ -32,9 +27,3 @@ def row_bytes(model: Model, shape: Shape) -> int:
         kept += width * (tokens + 2 * halves * tokens)
     passing = PASSING * halves * finest * widths[0]
     return int((kept + passing) * model.dtype.itemsize)
-
-
-def is_lack_of_memory(error: RuntimeError) -> bool:
-    """Whether fewer edits at once may do what these could not."""
-    is_torchs = isinstance(error, torch.OutOfMemoryError)
-    return is_torchs or any(words in str(error) for words in LACKS)

@@ -10,8 +10,8 @@ import torch
 from shared.canvas import LATENT_PX, SIDE_STEP_PX
 from worker.engines.base import EngineUnusable
 from worker.engines.lightningdrag.config import DtypeName, ModelConfig
+from worker.engines.lightningdrag.device import is_lack_of_memory
 from worker.engines.lightningdrag.engine import LightningDragEngine
-from worker.engines.lightningdrag.memory import is_lack_of_memory
 from worker.engines.lightningdrag.speed import Pass, Speed
 
 if TYPE_CHECKING:
