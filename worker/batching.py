@@ -1,18 +1,18 @@
 """Edits of many jobs through an engine together, a batch at a time.
 
-    threads of the worker ──run──▶ the line ──the oldest and its likes──▶ run_together
-              ▲                                                               │
-              └───────────────── future: an outcome or an error ◀─────────────┘
+    threads of the worker ──prepare──▶ the line ──the oldest and its likes──▶ run_together
+              ▲                                                                   │
+              └──finish── future: how it is finished, or an error ◀───────────────┘
 
 Engine-agnostic: the engine says which edits may go together and what each costs. While one
-batch runs, the other threads fetch and store, and what they fetched waits in the line.
+batch runs, the other threads fetch, prepare, finish and store; what is ready waits in the line.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
@@ -22,10 +22,11 @@ from shared.errors import EngineFailed
 from worker.engines.base import (
     Asked,
     BatchingEngine,
-    Cost,
     Edit,
     EngineBroken,
+    Finish,
     Outcome,
+    Prepared,
     Watch,
 )
 
@@ -52,10 +53,13 @@ class Waiting:
     """An edit in the line."""
 
     asked: Asked
-    group: Hashable
-    cost: Cost
     since: float = field(default_factory=time.monotonic)
-    future: Future[Outcome] = field(default_factory=Future)
+    future: Future[Finish] = field(default_factory=Future)
+
+    @property
+    def prepared(self) -> Prepared:
+        """What the engine made of the edit."""
+        return self.asked.prepared
 
 
 class Batched:
@@ -80,10 +84,8 @@ class Batched:
             self._changed.notify_all()
 
     def run(self, edit: Edit, watch: Watch) -> Outcome:
-        """Wait in the line, and for the batch; raises what the engine or the watch does."""
-        waiting = Waiting(
-            Asked(edit, watch), self._engine.group_of(edit), self._engine.cost_of(edit)
-        )
+        """Prepare, wait for the batch, finish; raises what the engine or the watch does."""
+        waiting = Waiting(Asked(self._engine.prepare(edit), watch))
         with self._changed:
             self._line.append(waiting)
             self._changed.notify_all()
@@ -93,7 +95,8 @@ class Batched:
             except BaseException:
                 self._withdraw(waiting)
                 raise
-        return waiting.future.result()
+        finish = waiting.future.result()
+        return finish()
 
     def _withdraw(self, waiting: Waiting) -> None:
         """Take it out of the line; a batch that runs hears of it from the watch, and goes on."""
@@ -133,9 +136,10 @@ class Batched:
         batch: list[Waiting] = []
         is_full = False
         for waiting in self._line:
-            if not batch or (waiting.group == batch[0].group and self._fit([*batch, waiting])):
+            is_like = not batch or waiting.prepared.group == batch[0].prepared.group
+            if not batch or (is_like and self._fit([*batch, waiting])):
                 batch.append(waiting)
-            elif waiting.group == batch[0].group:
+            elif is_like:
                 is_full = True
         return batch, is_full or _rows(batch) >= self._rows
 
@@ -144,29 +148,34 @@ class Batched:
 
     def _run(self, batch: Sequence[Waiting]) -> None:
         """Run a batch; one that fails as a whole is run in parts, so that one edit fails alone."""
+        for part in self._tried(batch):
+            self._run(part)
+
+    def _tried(self, batch: Sequence[Waiting]) -> list[Sequence[Waiting]]:
+        """Run a batch once; the parts to run instead if it failed as a whole.
+
+        They are run by the caller: here the error still holds on to what it passed on its way.
+        """
         try:
-            outcomes = self._engine.run_together([waiting.asked for waiting in batch])
+            made = self._engine.run_together([waiting.asked for waiting in batch])
         except MemoryError as error:
             self._learn(batch, error)
             if len(batch) > 1:
-                self._run(batch[: len(batch) // 2])
-                self._run(batch[len(batch) // 2 :])
-            else:
-                batch[0].future.set_exception(_too_large(batch[0]))
+                return [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
+            batch[0].future.set_exception(_too_large(batch[0]))
         except Exception as error:
-            if len(batch) == 1 or isinstance(error, EngineBroken):
-                for waiting in batch:
-                    waiting.future.set_exception(error)
-                return
-            log.exception("batch_failed", edits=len(batch))
+            if len(batch) > 1 and not isinstance(error, EngineBroken):
+                log.exception("batch_failed", edits=len(batch))
+                return [[waiting] for waiting in batch]
             for waiting in batch:
-                self._run([waiting])
+                waiting.future.set_exception(error)
         else:
-            for waiting, outcome in zip(batch, outcomes, strict=True):
-                if isinstance(outcome, Exception):
-                    waiting.future.set_exception(outcome)
+            for waiting, each in zip(batch, made, strict=True):
+                if isinstance(each, Exception):
+                    waiting.future.set_exception(each)
                 else:
-                    waiting.future.set_result(outcome)
+                    waiting.future.set_result(each)
+        return []
 
     def _learn(self, batch: Sequence[Waiting], error: MemoryError) -> None:
         """No batch needs more than half of this one from now on, until the process ends."""
@@ -182,14 +191,14 @@ class Batched:
 
 def _too_large(waiting: Waiting) -> EngineFailed:
     """The error of an edit that does not even fit alone."""
-    rows = waiting.cost.rows
+    rows = waiting.prepared.cost.rows
     advice = "; ask for fewer candidates" if rows > 1 else ""
     return EngineFailed(f"The edit needs more memory than this worker has, even alone{advice}.")
 
 
 def _rows(batch: Sequence[Waiting]) -> int:
-    return sum(waiting.cost.rows for waiting in batch)
+    return sum(waiting.prepared.cost.rows for waiting in batch)
 
 
 def _memory(batch: Sequence[Waiting]) -> int:
-    return sum(waiting.cost.memory for waiting in batch)
+    return sum(waiting.prepared.cost.memory for waiting in batch)

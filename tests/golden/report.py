@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import torch
 
 from tests.golden.extras import run_extras
-from tests.golden.limits import LIMITS, Limit
+from tests.golden.limits import LIMITS, Finding, Limit
 from tests.golden.recorded import Case, RecordedError, read_cases
 from tests.golden.stages import Stage, run_case
 from worker.engines.lightningdrag.build import build_model
@@ -21,21 +22,20 @@ from worker.engines.lightningdrag.pipeline import Pipeline
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The largest deviation of a stage under one measure."""
+    """A stage of a case, under each measure that has a limit there."""
 
     case: str
     stage: str
-    limit: Limit
-    deviation: float
+    findings: tuple[Finding, ...]
 
     @property
     def holds(self) -> bool:
-        return self.deviation <= self.limit.at_most
+        return all(finding.holds for finding in self.findings)
 
     def __str__(self) -> str:
         said = "passed" if self.holds else "FAILED"
-        measure = f"{self.limit.name:18} {self.deviation:9.2e} of {self.limit.at_most:8.1e}"
-        return f"{self.case:42} {self.stage:22} {measure}  {said}"
+        measures = ", ".join(map(str, self.findings))
+        return f"{self.case:42} {self.stage:22} {measures:68} {said}"
 
 
 def compare(
@@ -79,18 +79,21 @@ def rows_of(pipeline: Pipeline, case: Case) -> Iterator[Row]:
 def rows_of_stages(
     case: str, stages: Iterable[Stage], dtype: torch.dtype = torch.float32
 ) -> Iterator[Row]:
-    """Of the stages of one name the largest deviation under each of its limits."""
-    largest: dict[tuple[str, str], Row] = {}
+    """One row for all stages of one name: the largest deviation under each of its limits."""
+    worst: dict[str, dict[str, Finding]] = {}
     for stage in stages:
-        for limit in LIMITS[dtype].get(stage.name, ()):
-            fits = stage.found.shape == stage.wanted.shape
-            deviation = limit.measure(stage.found, stage.wanted) if fits else math.inf
-            row = Row(case, stage.name, limit, deviation)
-            key = (stage.name, limit.name)
-            largest[key] = max(largest.get(key, row), row, key=_by_deviation)
-    yield from largest.values()
+        for finding in findings_of(stage, LIMITS[dtype].get(stage.name, ())):
+            of_stage = worst.setdefault(stage.name, {})
+            before = of_stage.get(finding.measure, finding)
+            of_stage[finding.measure] = max(before, finding, key=attrgetter("badness"))
+    for name, findings in worst.items():
+        yield Row(case, name, tuple(findings.values()))
 
 
-def _by_deviation(row: Row) -> tuple[bool, float]:
-    """What is no number is worse than any."""
-    return math.isnan(row.deviation), row.deviation
+def findings_of(stage: Stage, limits: Iterable[Limit]) -> Iterator[Finding]:
+    """What each limit finds; another shape is beyond any."""
+    for limit in limits:
+        if stage.found.shape == stage.wanted.shape:
+            yield limit(stage.found, stage.wanted)
+        else:
+            yield Finding("shape", math.inf, 0.0)

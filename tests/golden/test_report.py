@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.golden.__main__ import main, report
-from tests.golden.limits import FLOAT32
+from tests.golden.limits import FLOAT32, close
 from tests.golden.place import CASES
 from tests.golden.report import rows_of_stages
 from tests.golden.stages import Stage
@@ -105,6 +105,32 @@ def test_one_case_alone_is_counted_in_the_last_line(
     assert main(["--cases", str(cases)]) == 0
     *rows, last = capsys.readouterr().out.splitlines()
     assert last == f"{len(rows)} passed, 0 failed"
+
+
+def test_one_wrong_number_of_one_stage_fails_its_row_alone_and_the_whole(
+    cases: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tensors = load_file(cases / f"{NAME}.safetensors")
+    tensors["points.target_embedding_16"][0, 0, 0, 0] += 1e-3
+    save_file(tensors, cases / f"{NAME}.safetensors")
+    assert main(["--cases", str(cases)]) == 1
+    *rows, last = capsys.readouterr().out.splitlines()
+    (failed,) = [row for row in rows if row.endswith("FAILED")]
+    assert failed.split()[:3] == [NAME, "point", "embeddings"]
+    assert last == f"{len(rows) - 1} passed, 1 failed"
+
+
+def test_every_stage_of_a_case_has_one_row(capsys: pytest.CaptureFixture[str], cases: Path) -> None:
+    main(["--cases", str(cases)])
+    stages = [row[43:66].strip() for row in capsys.readouterr().out.splitlines()[:-1]]
+    assert len(stages) == len(set(stages)) > 10
+
+
+def test_what_is_shown_is_the_deviation_that_is_worst_for_its_value() -> None:
+    wanted = torch.tensor([100.0, 0.0], dtype=torch.float64)
+    found = close(rtol=1e-4, atol=1e-4)(wanted + torch.tensor([1e-3, 5e-4]), wanted)
+    assert (found.deviation, found.at_most) == (pytest.approx(5e-4), pytest.approx(1e-4))
+    assert not found.holds
 
 
 NAN = float("nan")

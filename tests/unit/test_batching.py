@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -13,7 +14,17 @@ import pytest
 
 from shared.errors import DragNotReachable, EngineFailed
 from worker.batching import Batched, Limits
-from worker.engines.base import Asked, Candidate, Cost, Edit, EngineBroken, Outcome, Watch
+from worker.engines.base import (
+    Asked,
+    Candidate,
+    Cost,
+    Edit,
+    EngineBroken,
+    Finish,
+    Outcome,
+    Prepared,
+    Watch,
+)
 
 PATIENCE_S = 30.0
 MEMORY_PER_ROW = 100
@@ -46,41 +57,56 @@ class Together:
     def __init__(self, memory: float = float("inf")) -> None:
         self.batches: list[list[int]] = []
         self.memory = memory
+        self.held: list[weakref.ref[object]] = []
         self.gate = threading.Event()
         self.gate.set()
         self.begun = threading.Event()
 
-    def group_of(self, edit: Edit) -> Hashable:
-        return edit.options.get("group")
-
-    def cost_of(self, edit: Edit) -> Cost:
-        return Cost(edit.candidates, MEMORY_PER_ROW * edit.candidates)
+    def prepare(self, edit: Edit) -> Prepared:
+        if edit.options.get("act") == "refuse":
+            raise DragNotReachable("too far")
+        cost = Cost(edit.candidates, MEMORY_PER_ROW * edit.candidates)
+        return Prepared(edit.options.get("group"), cost, (edit, threading.current_thread()))
 
     def run(self, edit: Edit, watch: Watch) -> Outcome:
         raise AssertionError("a batch asks for all of its edits together")
 
-    def run_together(self, asked: Sequence[Asked]) -> list[Outcome | Exception]:
-        self.batches.append([edit.seed for edit, _ in asked])
+    def run_together(self, asked: Sequence[Asked]) -> list[Finish | Exception]:
+        edits = [prepared.content[0] for prepared, _ in asked]
+        self.batches.append([edit.seed for edit in edits])
         self.begun.set()
         assert self.gate.wait(PATIENCE_S)
-        assert len({self.group_of(edit) for edit, _ in asked}) == 1
-        if sum(self.cost_of(edit).memory for edit, _ in asked) > self.memory:
-            raise MemoryError("too much")
-        if any(edit.options.get("act") == "break" for edit, _ in asked):
+        assert len({prepared.group for prepared, _ in asked}) == 1
+        acts = {edit.options.get("act") for edit in edits}
+        if sum(prepared.cost.memory for prepared, _ in asked) > self.memory:
+            self.lack(len(asked))
+        if "break" in acts:
             raise ZeroDivisionError
-        if any(edit.options.get("act") == "lose device" for edit, _ in asked):
+        if "lose device" in acts:
             raise EngineBroken
-        return [self._outcome(*each) for each in asked]
+        return [self._made(*each) for each in asked]
 
-    def _outcome(self, edit: Edit, watch: Watch) -> Outcome | Exception:
-        if edit.options.get("act") == "refuse":
-            return DragNotReachable("too far")
+    def lack(self, edits: int) -> None:
+        """Too little memory, of which this call holds some."""
+        assert not any(each() for each in self.held), "what failed before is still held"
+        held = np.zeros(edits)
+        self.held.append(weakref.ref(held))
+        raise MemoryError("too much")
+
+    def _made(self, prepared: Prepared, watch: Watch) -> Finish | Exception:
+        edit, thread = prepared.content
         try:
             watch.check()
         except Stop as stop:
             return stop
-        picture = np.full((1, 1, 3), edit.seed, np.uint8)
-        return Outcome((Candidate(picture, edit.seed),))
+
+        def finish() -> Outcome:
+            assert threading.current_thread() is thread
+            if edit.options.get("act") == "fail late":
+                raise LookupError
+            return Outcome((Candidate(np.full((1, 1, 3), edit.seed, np.uint8), edit.seed),))
+
+        return finish
 
 
 def edit(seed: int, candidates: int = 1, **options: object) -> Edit:
@@ -153,6 +179,18 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 def seeds(futures: Sequence[Future[Outcome]]) -> list[int]:
     return [future.result(PATIENCE_S).candidates[0].seed for future in futures]
+
+
+def test_what_is_one_edits_alone_is_done_by_the_thread_that_asked_for_it(
+    pool: ThreadPoolExecutor,
+) -> None:
+    crowd = Crowd(Together(), pool)
+    with crowd.held():
+        futures = [crowd.run(edit(seed)) for seed in (1, 2, 3)]
+        refused = crowd.run(edit(4, act="refuse"))
+        with pytest.raises(DragNotReachable):  # while the batch before it still runs
+            refused.result(PATIENCE_S)
+    assert seeds(futures) == [1, 2, 3]  # each was finished by its own: see `finish`
 
 
 def test_what_waits_goes_together_and_each_gets_its_own(pool: ThreadPoolExecutor) -> None:
@@ -230,11 +268,15 @@ def test_one_bad_edit_fails_alone(pool: ThreadPoolExecutor) -> None:
     with crowd.held():
         good = [crowd.run(edit(1)), crowd.run(edit(2))]
         refused, broken = crowd.run(edit(3, act="refuse")), crowd.run(edit(4, act="break"))
+        late = crowd.run(edit(5, act="fail late"))
     assert seeds(good) == [1, 2]
+    assert crowd.engine.batches[1:] == [[1, 2, 4, 5], [1], [2], [4], [5]]
     with pytest.raises(DragNotReachable):
         refused.result(PATIENCE_S)
     with pytest.raises(ZeroDivisionError):
         broken.result(PATIENCE_S)
+    with pytest.raises(LookupError):
+        late.result(PATIENCE_S)
 
 
 def test_a_lost_device_is_said_to_all_and_not_tried_again(pool: ThreadPoolExecutor) -> None:
@@ -278,7 +320,7 @@ def test_an_edit_that_is_stopped_does_not_wait_for_its_batch(pool: ThreadPoolExe
 
 def test_an_engine_that_forgets_an_edit_leaves_nobody_waiting(pool: ThreadPoolExecutor) -> None:
     class Forgetful(Together):
-        def run_together(self, asked: Sequence[Asked]) -> list[Outcome | Exception]:
+        def run_together(self, asked: Sequence[Asked]) -> list[Finish | Exception]:
             return super().run_together(asked)[1:]
 
     batched = batching(Forgetful(), rows=1)

@@ -8,7 +8,7 @@ the run (a cancel, a deadline, a drain); an engine lets that exception pass.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
@@ -92,13 +92,6 @@ class Engine(Protocol):
         """Make the candidates of one edit; `EngineError` when it cannot be done."""
 
 
-class Asked(NamedTuple):
-    """An edit, and who watches over it."""
-
-    edit: Edit
-    watch: Watch
-
-
 class Cost(NamedTuple):
     """How much of a batch an edit takes: rows of every pass, and about how many bytes."""
 
@@ -106,19 +99,43 @@ class Cost(NamedTuple):
     memory: int
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An edit as its engine wants it; `content` is the engine's own affair.
+
+    group: edits of one group can be run together. cost: what this one adds to a batch; the
+    memory is an estimate, greater than 0.
+    """
+
+    group: Hashable
+    cost: Cost
+    content: Any
+
+
+class Asked(NamedTuple):
+    """An edit that was prepared, and who watches over it."""
+
+    prepared: Prepared
+    watch: Watch
+
+
+Finish = Callable[[], Outcome]  #: what is left to do for one edit, once its batch has run
+
+
 @runtime_checkable
 class BatchingEngine(Engine, Protocol):
-    """An engine that makes several edits together faster than one after the other."""
+    """An engine that makes several edits together faster than one after the other.
 
-    def group_of(self, edit: Edit) -> Hashable:
-        """Edits of one group can be run together."""
+    What is to be done for one edit alone is done by the thread that wants it, before its batch
+    (`prepare`) and after it (`Finish`), so that no other edit waits for it.
+    """
 
-    def cost_of(self, edit: Edit) -> Cost:
-        """What the edit adds to a batch; the memory is an estimate, greater than 0."""
+    def prepare(self, edit: Edit) -> Prepared:
+        """Make an edit ready for a batch; `InvalidRequest` for one that cannot be run."""
 
-    def run_together(self, asked: Sequence[Asked]) -> list[Outcome | Exception]:
-        """Make edits of one group; for each its outcome, or why it has none.
+    def run_together(self, asked: Sequence[Asked]) -> list[Finish | Exception]:
+        """Run edits of one group; for each how it is finished, or why it has no outcome.
 
-        One that is wrong, or whose watch raises between two steps, harms no other. `MemoryError`
+        One that goes wrong, or whose watch raises between two steps, harms no other. `MemoryError`
         when all of them together need more memory than there is.
         """

@@ -37,6 +37,24 @@ def test_deep_inside_the_mask_it_is_the_canvas() -> None:
     assert 0 < edge[0] < 60
 
 
+def test_a_part_of_a_picture_is_enlarged_as_the_whole_would_be() -> None:
+    slope = np.add.outer(np.arange(64), np.arange(128)).astype(np.uint8)
+    canvas = np.stack([slope, 255 - slope, slope // 2], axis=2)
+    picture = np.zeros((150, 270, 3), np.uint8)
+    part = np.zeros((150, 270), np.bool_)
+    part[20:110, 133:260] = True
+    whole = composite(picture, canvas, np.ones_like(part))
+    found = composite(picture, canvas, part)
+    deep = (slice(40, 90), slice(153, 240))
+    assert np.abs(found[deep].astype(int) - whole[deep]).max() <= 1
+
+
+def test_nothing_changes_under_an_empty_mask() -> None:
+    picture = RANDOM.integers(0, 256, (30, 40, 3), np.uint8)
+    canvas = np.zeros((64, 64, 3), np.uint8)
+    assert np.array_equal(composite(picture, canvas, np.zeros((30, 40), np.bool_)), picture)
+
+
 def test_the_pictures_own_edge_is_not_softened() -> None:
     assert (soft_mask(np.ones((20, 20), np.bool_), 8) == 1).all()
 

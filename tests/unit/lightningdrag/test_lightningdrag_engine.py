@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -151,25 +152,27 @@ def test_rounds_go_on_from_the_last_ones_picture(engine: LightningDragEngine) ->
     assert not np.array_equal(after_one, after_two)
 
 
-def test_edits_together_are_the_edits_alone_and_one_that_stops_or_is_wrong_harms_none(
+def together(
+    engine: LightningDragEngine, edits: list[Edit], watches: list[Listener]
+) -> list[Outcome | Exception]:
+    """What a batch of them gives."""
+    prepared = [engine.prepare(each) for each in edits]
+    made = engine.run_together([Asked(*each) for each in zip(prepared, watches, strict=True)])
+    return [each if isinstance(each, Exception) else each() for each in made]
+
+
+def test_edits_together_are_the_edits_alone_and_one_that_stops_harms_none(
     engine: LightningDragEngine,
 ) -> None:
-    wrong = edit(0)
-    wrong = Edit(
-        wrong.picture_HWC,
-        wrong.mask_HW,
-        ((Drag(Point(400, 4), Point(5, 5)),),),
-        options={"steps": 2},
-    )
-    edits = [edit(0, candidates=2), edit(1), wrong, edit(2, split_px=16)]
-    watches = [Listener(), Listener(stop_at=1), Listener(), Listener()]
-    outcomes = engine.run_together([Asked(*each) for each in zip(edits, watches, strict=True)])
+    edits = [edit(0, candidates=2), edit(1), edit(2, split_px=16)]
+    watches = [Listener(), Listener(stop_at=1), Listener()]
+    outcomes = together(engine, edits, watches)
     assert isinstance(outcomes[1], Cancelled)
-    assert isinstance(outcomes[2], InvalidRequest)
-    for number in (0, 3):
-        together, alone = outcomes[number], engine.run(edits[number], Listener())
-        assert isinstance(together, Outcome)
-        for a, b in zip(together.candidates, alone.candidates, strict=True):
+    assert watches[1].told == [(0, 2), (1, 2)]
+    for number in (0, 2):
+        found, alone = outcomes[number], engine.run(edits[number], Listener())
+        assert isinstance(found, Outcome)
+        for a, b in zip(found.candidates, alone.candidates, strict=True):
             assert a.seed == b.seed
             assert np.abs(a.picture_HWC.astype(int) - b.picture_HWC).max() <= 1
 
@@ -177,10 +180,10 @@ def test_edits_together_are_the_edits_alone_and_one_that_stops_or_is_wrong_harms
 def test_one_group_is_one_canvas_one_number_of_steps_guided_or_not(
     engine: LightningDragEngine,
 ) -> None:
-    group = engine.group_of(edit(0))
-    assert engine.group_of(edit(1, guidance=7.0, candidates=3)) == group
-    assert engine.group_of(edit(1, guidance=0.5)) != group
-    assert engine.group_of(edit(1, steps=3)) != group
+    group = engine.prepare(edit(0)).group
+    assert engine.prepare(edit(1, guidance=7.0, candidates=3)).group == group
+    assert engine.prepare(edit(1, guidance=0.5)).group != group
+    assert engine.prepare(edit(1, steps=3)).group != group
 
 
 @pytest.mark.parametrize(
@@ -224,15 +227,50 @@ def test_defaults_are_those_of_the_demo(engine: LightningDragEngine) -> None:
     assert np.array_equal(first.picture_HWC, second.picture_HWC)
 
 
-def test_too_little_memory_is_told_as_such(
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("no room"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: no room"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling no room"),
+    ],
+)
+def test_too_little_memory_is_told_as_such_and_what_was_made_is_given_up(
+    engine: LightningDragEngine, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
+    made: list[weakref.ref[torch.Tensor]] = []
+
+    def fail(latents_N4hw: torch.Tensor) -> None:
+        made.append(weakref.ref(latents_N4hw))
+        raise error.with_traceback(None)
+
+    monkeypatch.setattr(engine.pipeline, "decode", fail)
+    with pytest.raises(MemoryError, match=r"1 edits at once: .*no room") as lacking:
+        engine.run(edit(), Listener())
+    assert lacking.value.__context__ is None
+    error.__traceback__ = None  # it is this test's own, and would hold the frames by itself
+    assert [each() for each in made] == [None]
+
+
+def test_the_conditioning_is_given_up_before_the_vae_needs_its_room(
     engine: LightningDragEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
-        raise torch.OutOfMemoryError("no room")
+    kept: list[weakref.ref[torch.Tensor]] = []
+    condition, decode = engine.pipeline.condition, engine.pipeline.decode
 
-    monkeypatch.setattr(engine.pipeline, "encode", fail)
-    with pytest.raises(MemoryError, match="1 edits at once"):
-        engine.run(edit(), Listener())
+    def watched(*given: Any) -> Any:
+        made = condition(*given)
+        kept.extend(weakref.ref(part) for each in made.values() for part in each)
+        return made
+
+    def checked(latents_N4hw: torch.Tensor) -> torch.Tensor:
+        assert kept
+        assert not any(each() is not None for each in kept)
+        return decode(latents_N4hw)
+
+    monkeypatch.setattr(engine.pipeline, "condition", watched)
+    monkeypatch.setattr(engine.pipeline, "decode", checked)
+    assert engine.run(edit(), Listener()).candidates
 
 
 def test_the_digest_names_model_scheduler_and_precision_in_80_characters() -> None:
@@ -247,8 +285,7 @@ def test_numbers_out_of_range_fail_the_edit_and_give_no_picture() -> None:
     decoder: Any = model.networks.vae.decoder
     decoder.conv_out.weight.data.fill_(6e4)
     engine = LightningDragEngine(model)
-    outcomes = engine.run_together([Asked(edit(seed), Listener()) for seed in (1, 2)])
-    for outcome in outcomes:
+    for outcome in together(engine, [edit(1), edit(2)], [Listener(), Listener()]):
         assert isinstance(outcome, EngineFailed)
         assert "float16" in str(outcome)
 

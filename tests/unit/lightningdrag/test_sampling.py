@@ -58,10 +58,19 @@ def test_the_start_is_at_full_noise_whatever_the_first_step() -> None:
     torch.testing.assert_close(ours.noised(normal(0), normal(1)), wanted)
 
 
-@pytest.mark.parametrize(("scheduler", "steps"), [("lcm", 0), ("lcm", 51), ("ddim", 1001)])
+@pytest.mark.parametrize(
+    ("scheduler", "steps"), [("lcm", 0), ("lcm", 51), ("ddim", 0), ("ddim", 1000)]
+)
 def test_steps_that_a_scheduler_cannot_do_are_refused(scheduler: str, steps: int) -> None:
     with pytest.raises(ValueError, match="steps"):
         make_sampler(scheduler, SCHEDULER_FILE, steps)
+
+
+@pytest.mark.parametrize("steps", range(1, 51))
+def test_the_grids_are_those_of_the_authors_for_every_number_of_steps(steps: int) -> None:
+    lcm, ddim = (make_sampler(name, SCHEDULER_FILE, steps).timesteps for name in ("lcm", "ddim"))
+    assert lcm == tuple(999 - 20 * (50 * index // steps) for index in range(steps))
+    assert ddim == tuple((steps - 1 - index) * (1000 // steps) + 1 for index in range(steps))
 
 
 def test_a_scheduler_file_of_another_kind_is_refused() -> None:

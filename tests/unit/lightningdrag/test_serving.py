@@ -74,3 +74,12 @@ def test_the_engine_that_is_loaded_makes_batches() -> None:
     engine = load_engine("lightningdrag", settings(model_dir=CHECKPOINTS))
     assert isinstance(engine, BatchingEngine)
     assert engine.model_digest.startswith("ld1:lcm:float32:")
+
+
+def test_a_model_that_does_not_fit_into_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore words.")
+
+    monkeypatch.setattr(torch.nn.Module, "load_state_dict", fail)
+    with pytest.raises(EngineUnusable, match=r"not fit into the memory of cpu: .* 2 GiB\.$"):
+        load_engine("lightningdrag", settings(model_dir=CHECKPOINTS, model_device="cpu"))

@@ -26,6 +26,7 @@ from worker.engines.lightningdrag.build import build_model
 from worker.engines.lightningdrag.checkpoint import ModelFolderError
 from worker.engines.lightningdrag.config import ModelConfig
 from worker.engines.lightningdrag.lora import Lora
+from worker.engines.lightningdrag.text import token_ids
 from worker.engines.lightningdrag.weights import WrongWeights, load, read_tensors
 
 CPU = torch.device("cpu")
@@ -116,10 +117,29 @@ def test_everything_that_is_wrong_is_said_at_once(folder: Path) -> None:
         assert part in said
 
 
+def test_what_is_missing_and_what_is_wrong_are_said_in_one_error(folder: Path) -> None:
+    (folder / VAE).unlink()
+    (folder / "IP-Adapter/models/image_encoder/config.json").unlink()
+    (folder / "dreamshaper-8-inpainting/text_encoder/config.json").write_text("<html>")
+    (folder / UNET).write_bytes((folder / UNET).read_bytes()[:5000])
+    torch.save([1], folder / POINTS)
+    with pytest.raises(ModelFolderError) as refused:
+        build_model(ModelConfig(folder))
+    places = [problem.split("  ")[1].partition(" ")[0] for problem in refused.value.problems]
+    assert places == [
+        VAE,
+        "IP-Adapter/models/image_encoder/config.json",
+        "dreamshaper-8-inpainting/text_encoder:",
+        "lightning-drag-sd15/point_embedding:",
+        "dreamshaper-8-inpainting/unet:",
+    ]
+    assert all("https://huggingface.co/" in problem for problem in refused.value.problems)
+
+
 def test_an_unet_without_the_masks_channels_is_refused(folder: Path) -> None:
     config = folder / "dreamshaper-8-inpainting/unet/config.json"
     config.write_text(config.read_text().replace('"in_channels": 9', '"in_channels": 4'))
-    with pytest.raises(ModelFolderError, match="in_channels must be 9"):
+    with pytest.raises(ModelFolderError, match="in_channels is 4, it must be 9"):
         build_model(ModelConfig(folder))
 
 
@@ -160,6 +180,59 @@ def test_a_config_that_makes_no_network_is_refused_by_its_place(
     config.write_text(json.dumps(json.loads(config.read_text()) | {name: value}))
     with pytest.raises(ModelFolderError, match=f"  {place}: "):
         build_model(ModelConfig(folder))
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "value", "said"),
+    [
+        ("dreamshaper-8-inpainting/unet", "center_input_sample", True, "must be False"),
+        ("dreamshaper-8-inpainting/unet", "use_linear_projection", True, "must be False"),
+        ("dreamshaper-8-inpainting/unet", "layers_per_block", 1, "not the sixteen"),
+        ("dreamshaper-8-inpainting/text_encoder", "hidden_size", 64, "is 64, it must be 32"),
+        ("dreamshaper-8-inpainting/text_encoder", "max_position_embeddings", 80, "must be 77"),
+        ("lightning-drag-sd15/appearance_encoder", "cross_attention_dim", 64, "must be 32"),
+        ("lightning-drag-sd15/appearance_encoder", "block_out_channels", [16, 24, 32, 64], "32"),
+        ("IP-Adapter/models/image_encoder", "image_size", 336, "is 336, it must be 224"),
+        ("sd-vae-ft-mse", "latent_channels", 8, "is 8, it must be 4"),
+    ],
+)
+def test_networks_that_do_not_go_together_are_refused_by_the_place_of_the_odd_one(
+    folder: Path, place: str, name: str, value: object, said: str
+) -> None:
+    (config,) = (folder / place).glob("*config.json")
+    config.write_text(json.dumps(json.loads(config.read_text()) | {name: value}))
+    with pytest.raises(ModelFolderError) as refused:
+        build_model(ModelConfig(folder, device="meta"))
+    first = refused.value.problems[0]
+    assert first.startswith(f"  {place}: ")
+    assert said in first
+
+
+def test_a_vae_of_another_scale_is_refused(folder: Path) -> None:
+    config = folder / "sd-vae-ft-mse/config.json"
+    sizes = json.loads(config.read_text())
+    names = ("block_out_channels", "down_block_types", "up_block_types")
+    config.write_text(json.dumps(sizes | {name: sizes[name][:3] for name in names}))
+    with pytest.raises(ModelFolderError, match="a latent is 4 pixels wide, not 8"):
+        build_model(ModelConfig(folder, device="meta"))
+
+
+def test_a_tokenizer_of_more_words_than_the_text_encoder_knows_is_refused(folder: Path) -> None:
+    vocabulary = folder / "dreamshaper-8-inpainting/tokenizer/vocab.json"
+    words = json.loads(vocabulary.read_text())
+    vocabulary.write_text(json.dumps(words | {"stranger": len(words)}))
+    with pytest.raises(ModelFolderError, match="545 words, of which the text encoder knows 544"):
+        build_model(ModelConfig(folder, device="meta"))
+
+
+def test_no_file_that_the_digest_leaves_out_changes_the_tokens(folder: Path) -> None:
+    config = folder / "dreamshaper-8-inpainting/tokenizer/tokenizer_config.json"
+    config.write_text(config.read_text().replace("<|endoftext|>", "!"))
+    before, after = (build_model(ModelConfig(each)) for each in (CHECKPOINTS, folder))
+    assert before.digest == after.digest
+    for prompt in ("", "a cat!"):
+        found, wanted = (token_ids(each.text.tokenizer, prompt) for each in (after, before))
+        assert torch.equal(found, wanted)
 
 
 def test_a_config_that_is_no_object_is_refused_and_asks_no_server(folder: Path) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from shared.canvas import LATENT_PX
 from worker.engines.lightningdrag.batch import CanvasEdit, gather
-from worker.engines.lightningdrag.build import DTYPES, Configs
+from worker.engines.lightningdrag.build import DTYPES
 from worker.engines.lightningdrag.config import DtypeName
 from worker.engines.lightningdrag.flops import (
     FULL_SIZE,
@@ -34,6 +34,7 @@ from worker.engines.lightningdrag.flops import (
     count,
     demo_edit,
 )
+from worker.engines.lightningdrag.networks import Configs
 from worker.engines.lightningdrag.pipeline import Pipeline
 from worker.engines.lightningdrag.speed import Pass, Speed, chosen_kernels, speed_up
 from worker.engines.lightningdrag.warm_up import warm_up

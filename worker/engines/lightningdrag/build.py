@@ -1,4 +1,8 @@
-"""From a folder of files to a model that is ready to run."""
+"""From a folder of files to a model that is ready to run.
+
+Whatever is wrong is gathered on the way, and said in one error at the end; what cannot be looked
+at, since what it depends on is missing or wrong itself, is passed over.
+"""
 
 from __future__ import annotations
 
@@ -7,41 +11,34 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import init_empty_weights
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from diffusers.models.transformers.transformer_2d import Transformer2DModel
-from torch import Tensor, nn
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTokenizer,
-    CLIPVisionConfig,
-    CLIPVisionModelWithProjection,
-)
+from transformers import CLIPTokenizer
 
-from worker.engines.lightningdrag.appearance import cut_off
 from worker.engines.lightningdrag.attention import ReferenceAttention
 from worker.engines.lightningdrag.checkpoint import (
-    BASE,
     FILES,
     ModelFiles,
     ModelFolderError,
-    find_files,
+    look_for_files,
 )
-from worker.engines.lightningdrag.conditioning import Projections
-from worker.engines.lightningdrag.config import (
-    BLOCKS,
-    LATENT_CHANNELS,
-    LAYERS_PER_BLOCK,
-    ModelConfig,
-    SchedulerName,
-)
-from worker.engines.lightningdrag.image_prompt import ImageProjection, ImagePromptKeys
+from worker.engines.lightningdrag.config import ModelConfig, SchedulerName
+from worker.engines.lightningdrag.device import is_lack_of_memory
 from worker.engines.lightningdrag.lora import Lora
-from worker.engines.lightningdrag.points import PointEmbedding, PointProjection
+from worker.engines.lightningdrag.networks import (
+    Networks,
+    make_appearance,
+    make_image,
+    make_image_keys,
+    make_image_projection,
+    make_point_projections,
+    make_text,
+    make_unet,
+    make_vae,
+)
+from worker.engines.lightningdrag.points import PointEmbedding
 from worker.engines.lightningdrag.sampling import make_sampler
 from worker.engines.lightningdrag.text import TextEncoder
 from worker.engines.lightningdrag.weights import (
@@ -54,32 +51,8 @@ from worker.engines.lightningdrag.weights import (
 )
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-DEFAULT_VAE_SCALING = 0.18215
 
-
-@dataclass(frozen=True, slots=True)
-class Networks:
-    """Every network of the model; where they are and in what precision is their own business."""
-
-    unet: UNet2DConditionModel
-    appearance: UNet2DConditionModel
-    vae: AutoencoderKL
-    text: CLIPTextModel
-    image: CLIPVisionModelWithProjection
-    image_projection: ImageProjection
-    points: PointEmbedding
-    projections: Projections
-
-    def __iter__(self) -> Iterator[tuple[str, nn.Module]]:
-        yield "unet", self.unet
-        yield "appearance", self.appearance
-        yield "vae", self.vae
-        yield "text", self.text
-        yield "image", self.image
-        yield "image_projection", self.image_projection
-        yield "points", self.points
-        yield "point_projections", self.projections.points
-        yield "image_keys", self.projections.image
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,174 +68,80 @@ class Model:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class Configs:
-    """The JSON files that say how large each network is; E is in the point embedding's weights."""
-
-    unet: dict[str, Any]
-    appearance: dict[str, Any]
-    vae: dict[str, Any]
-    text: dict[str, Any]
-    image: dict[str, Any]
-    point_width: int
-
-
-class WrongPart(Exception):
-    """A file, by its name in `FILES`, and what is wrong with it."""
-
-    def __init__(self, name: str, problems: list[str]) -> None:
-        self.name, self.problems = name, problems
-        super().__init__(name, *problems)
-
-
 def build_model(config: ModelConfig) -> Model:
     """Load a model; `ModelFolderError` names everything that is wrong with its folder."""
-    files = find_files(config.folder, config.scheduler)
-    try:
-        return _build(config, files)
-    except WrongPart as wrong:
-        problems = [_said(wrong.name, problem) for problem in wrong.problems]
-        raise ModelFolderError(files.folder, problems) from wrong
-
-
-def _build(config: ModelConfig, files: ModelFiles) -> Model:
     device, dtype = torch.device(config.device), DTYPES[config.dtype]
-    with _part("scheduler"):
-        scheduler_config = _read_json(files["scheduler"])
-        make_sampler(config.scheduler, scheduler_config, steps=1)
-    configs = _read_configs(files)
+    files, missing = look_for_files(config.folder, config.scheduler)
+    folder = Folder(files, missing)
+    scheduler_config = folder.try_to("scheduler", lambda: _scheduler_config(config, folder))
     with init_empty_weights(include_buffers=False):
-        networks = make_networks(configs)
-    _fill(networks, files, device, dtype)
+        _make_networks(folder)
+    tokenizer = folder.try_to("vocabulary", lambda: _tokenizer(folder))
+    is_hopeless = bool(folder.problems)  # then keys and shapes alone are looked at, which is quick
+    _fill_networks(folder, torch.device("meta") if is_hopeless else device, dtype)
+    folder.raise_problems()
+    networks = Networks.of(folder.made)
     for _, network in networks:
         network.to(device)
     ReferenceAttention(networks.unet).inject()
-    with _part("vocabulary"):
-        tokenizer = CLIPTokenizer.from_pretrained(files.folder / BASE / "tokenizer")
-    return Model(
-        networks,
-        TextEncoder(tokenizer, networks.text),
-        config.scheduler,
-        scheduler_config,
-        device,
-        dtype,
-        files.digest(),
-    )
+    text = TextEncoder(tokenizer, networks.text)
+    return Model(networks, text, config.scheduler, scheduler_config, device, dtype, files.digest())
 
 
-def make_networks(configs: Configs) -> Networks:
-    """Networks of these sizes, wherever torch makes tensors now; not one weight has its value."""
-    with _part("unet_config"):
-        unet = UNet2DConditionModel.from_config(configs.unet)
-        _check_blocks(unet, 2 * LATENT_CHANNELS + 1)
-        width = unet.config["cross_attention_dim"]
-    with _part("appearance_config"):
-        appearance = UNet2DConditionModel.from_config(configs.appearance)
-        _check_blocks(appearance, LATENT_CHANNELS)
-    with _part("vae_config"):
-        vae = AutoencoderKL.from_config({"scaling_factor": DEFAULT_VAE_SCALING, **configs.vae})
-    with _part("text_config"):
-        text = CLIPTextModel(CLIPTextConfig.from_dict(configs.text))
-    with _part("image_config"):
-        vision = CLIPVisionConfig.from_dict(configs.image)
-        image = CLIPVisionModelWithProjection(vision)
-    channels = {block.name: _channels(unet, block.name) for block in BLOCKS}
-    return Networks(
-        unet=unet,
-        appearance=cut_off(appearance),
-        vae=vae,
-        text=text,
-        image=image,
-        image_projection=ImageProjection(vision.projection_dim, width),
-        points=PointEmbedding(configs.point_width),
-        projections=Projections(
-            points=nn.ModuleDict(
-                {
-                    str(2 * j): PointProjection(
-                        8 * configs.point_width << block.level, channels[block.name]
-                    )
-                    for j, block in enumerate(BLOCKS)
-                }
-            ),
-            image=nn.ModuleDict(
-                {
-                    str(2 * j + 1): ImagePromptKeys(width, channels[block.name])
-                    for j, block in enumerate(BLOCKS)
-                }
-            ),
-        ),
-    )
+class Absent(Exception):
+    """What is needed here is missing or wrong, which was said already."""
 
 
-def _channels(unet: UNet2DConditionModel, block: str) -> int:
-    inner: Any = unet.get_submodule(f"{block}.transformer_blocks.0")
-    width: int = inner.attn1.to_q.out_features
-    return width
+class _Made(dict[str, Any]):
+    def __missing__(self, name: str) -> Any:
+        raise Absent(name)
 
 
-def _check_blocks(unet: UNet2DConditionModel, channels: int) -> None:
-    """`WrongWeights` unless the UNet is built like Stable Diffusion 1.5's."""
-    found = {name for name, part in unet.named_modules() if isinstance(part, Transformer2DModel)}
-    problems = []
-    if found != {block.name for block in BLOCKS}:
-        problems.append(f"the UNet's transformers are {sorted(found)}, not the sixteen of SD 1.5")
-    if unet.config["layers_per_block"] != LAYERS_PER_BLOCK:
-        problems.append(f"layers_per_block must be {LAYERS_PER_BLOCK}")
-    if unet.config["in_channels"] != channels:
-        problems.append(f"in_channels must be {channels}")
-    if problems:
-        raise WrongWeights(problems)
+class Folder:
+    """A model's folder while it is loaded: its files, what was made of them, what is wrong."""
 
+    def __init__(self, files: ModelFiles, missing: list[str]) -> None:
+        self.files = files
+        self.problems = list(missing)
+        self.made = _Made()
 
-def _read_json(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text())
-    if not isinstance(content, dict):
-        raise WrongWeights([f"{path.name} is no JSON object"])
-    return content
+    def __getitem__(self, name: str) -> Path:
+        """The path of a file, by its name in `FILES`; `Absent` if it is missing."""
+        if name not in self.files.paths:
+            raise Absent(name)
+        return self.files[name]
 
-
-def _read_configs(files: ModelFiles) -> Configs:
-    names = ("unet", "appearance", "vae", "text", "image")
-    found = {}
-    for name in names:
-        with _part(f"{name}_config"):
-            found[name] = _read_json(files[f"{name}_config"])
-    with _part("points"):
-        tensors = read_tensors(files["points"])
-        first = next((tensor for key, tensor in tensors if key == "conv_in.weight"), None)
-        if first is None or not first.dim():
-            raise WrongWeights(["conv_in.weight is missing"])
-    return Configs(**found, point_width=first.shape[0] // 2)
-
-
-def _fill(networks: Networks, files: ModelFiles, device: torch.device, dtype: torch.dtype) -> None:
-    """Read every file into its network; one error for all of them."""
-    lora: Callable[[str, Tensor], Tensor] | None = None
-    problems: list[str] = []
-
-    def fill(name: str, module: nn.Module, tensors: Named, **options: Any) -> None:
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Whatever goes wrong in here is wrong with this file, and is written down."""
         try:
-            load(module, tensors, device, dtype, **options)
+            yield
+        except Absent:
+            pass
         except WrongWeights as wrong:
-            problems.extend(_said(name, problem) for problem in wrong.problems)
+            self.problems += [_said(name, problem) for problem in wrong.problems]
+        except Exception as error:  # a size or a word that no network knows shows in many ways
+            if isinstance(error, RuntimeError) and is_lack_of_memory(error):
+                raise
+            self.problems.append(_said(name, f"{type(error).__name__}: {error}"))
 
-    if "lora" in files.paths:
-        try:
-            lora = Lora(read_tensors(files["lora"]), networks.unet).fuse
-        except WrongWeights as wrong:
-            problems.extend(_said("lora", problem) for problem in wrong.problems)
-    fill("unet", networks.unet, read_tensors(files["unet"]), mend=lora)
-    fill("appearance", networks.appearance, read_tensors(files["appearance"]))
-    fill("vae", networks.vae, renamed_vae(read_tensors(files["vae"])))
-    fill("text", networks.text, renamed_clip(read_tensors(files["text"]), networks.text))
-    fill("image", networks.image, renamed_clip(read_tensors(files["image"]), networks.image))
-    fill("points", networks.points, read_tensors(files["points"]))
-    fill("point_projections", networks.projections.points, read_tensors(files["point_projections"]))
-    adapter = files["ip_adapter"]
-    fill("ip_adapter", networks.image_projection, read_tensors(adapter, "image_proj"))
-    fill("ip_adapter", networks.projections.image, read_tensors(adapter, "ip_adapter"))
-    if problems:
-        raise ModelFolderError(files.folder, problems)
+    def try_to(self, name: str, make: Callable[[], V]) -> Any:
+        """What `make` gives; None where it fails, which is written down for this file."""
+        with self.part(name):
+            return make()
+        return None
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON file's object."""
+        content = json.loads(self[name].read_text())
+        if not isinstance(content, dict):
+            raise WrongWeights([f"{self[name].name} is no JSON object"])
+        return content
+
+    def raise_problems(self) -> None:
+        """`ModelFolderError` if there is any."""
+        if self.problems:
+            raise ModelFolderError(self.files.folder, self.problems)
 
 
 def _said(name: str, problem: str) -> str:
@@ -270,12 +149,83 @@ def _said(name: str, problem: str) -> str:
     return f"  {FILES[name].place}: {what}; the public one is at {FILES[name].source}"
 
 
-@contextmanager
-def _part(name: str) -> Iterator[None]:
-    """Say in which file something was wrong."""
-    try:
-        yield
-    except WrongWeights as wrong:
-        raise WrongPart(name, wrong.problems) from None
-    except Exception as error:  # a size or a word that no network knows shows in many ways
-        raise WrongPart(name, [f"{type(error).__name__}: {error}"]) from error
+def _scheduler_config(config: ModelConfig, folder: Folder) -> dict[str, Any]:
+    content = folder.read_json("scheduler")
+    make_sampler(config.scheduler, content, steps=1)
+    return content
+
+
+def _tokenizer(folder: Folder) -> CLIPTokenizer:
+    """From the two files that the digest covers, and from no other."""
+    tokenizer = CLIPTokenizer(vocab=str(folder["vocabulary"]), merges=str(folder["merges"]))
+    known = folder.made["text"].config.vocab_size
+    if len(tokenizer) > known:
+        raise WrongWeights([f"{len(tokenizer)} words, of which the text encoder knows {known}"])
+    return tokenizer
+
+
+def _make_networks(folder: Folder) -> None:
+    """Every network, without memory, as large as its file says."""
+    made, read = folder.made, folder.read_json
+    makers: list[tuple[str, str, Callable[[], Any]]] = [
+        ("unet", "unet_config", lambda: make_unet(read("unet_config"))),
+        (
+            "appearance",
+            "appearance_config",
+            lambda: make_appearance(read("appearance_config"), made["unet"]),
+        ),
+        ("vae", "vae_config", lambda: make_vae(read("vae_config"))),
+        ("text", "text_config", lambda: make_text(read("text_config"), made["unet"])),
+        ("image", "image_config", lambda: make_image(read("image_config"))),
+        (
+            "image_projection",
+            "ip_adapter",
+            lambda: make_image_projection(made["image"], made["unet"]),
+        ),
+        ("image_keys", "ip_adapter", lambda: make_image_keys(made["unet"])),
+        ("points", "points", lambda: PointEmbedding(_point_width(folder["points"]))),
+        (
+            "point_projections",
+            "point_projections",
+            lambda: make_point_projections(made["points"].width, made["unet"]),
+        ),
+    ]
+    for name, file, make in makers:
+        with folder.part(file):
+            made[name] = make()
+
+
+def _point_width(path: Path) -> int:
+    """E: half of what the first convolution gives."""
+    first = next((tensor for key, tensor in read_tensors(path) if key == "conv_in.weight"), None)
+    if first is None or not first.dim():
+        raise WrongWeights(["conv_in.weight is missing"])
+    return first.shape[0] // 2
+
+
+def _fill_networks(folder: Folder, device: torch.device, dtype: torch.dtype) -> None:
+    """Every file into its network, one after the other."""
+    made = folder.made
+    lora = folder.try_to("lora", lambda: Lora(read_tensors(folder["lora"]), made["unet"]).fuse)
+    contents: list[tuple[str, str, Callable[[], Named]]] = [
+        ("unet", "unet", lambda: read_tensors(folder["unet"])),
+        ("appearance", "appearance", lambda: read_tensors(folder["appearance"])),
+        ("vae", "vae", lambda: renamed_vae(read_tensors(folder["vae"]))),
+        ("text", "text", lambda: renamed_clip(read_tensors(folder["text"]), made["text"])),
+        ("image", "image", lambda: renamed_clip(read_tensors(folder["image"]), made["image"])),
+        ("points", "points", lambda: read_tensors(folder["points"])),
+        (
+            "point_projections",
+            "point_projections",
+            lambda: read_tensors(folder["point_projections"]),
+        ),
+        (
+            "image_projection",
+            "ip_adapter",
+            lambda: read_tensors(folder["ip_adapter"], "image_proj"),
+        ),
+        ("image_keys", "ip_adapter", lambda: read_tensors(folder["ip_adapter"], "ip_adapter")),
+    ]
+    for name, file, tensors in contents:
+        with folder.part(file):
+            load(made[name], tensors(), device, dtype, mend=lora if name == "unet" else None)

@@ -122,7 +122,7 @@ FILES: dict[str, Needed] = {
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """A folder in which everything that is needed was found."""
+    """The files of a folder that are used, each by its name in `FILES`."""
 
     folder: Path
     paths: dict[str, Path]
@@ -140,13 +140,20 @@ class ModelFiles:
         return whole.hexdigest()
 
 
-def find_files(folder: Path, scheduler: SchedulerName) -> ModelFiles:
-    """Everything that the model needs; `ModelFolderError` names all that is missing, at once."""
+def look_for_files(folder: Path, scheduler: SchedulerName) -> tuple[ModelFiles, list[str]]:
+    """What there is of what the model needs, and a line for each file that is missing."""
     needed = {name: file for name, file in FILES.items() if name != "lora" or scheduler == "lcm"}
     found = {name: file.found_in(folder) for name, file in needed.items()}
     missing = [needed[name].missing() for name, path in found.items() if path is None]
     if not folder.is_dir():
         missing.insert(0, "  there is no such folder; it needs:")
+    paths = {name: path for name, path in found.items() if path is not None}
+    return ModelFiles(folder, paths), missing
+
+
+def find_files(folder: Path, scheduler: SchedulerName) -> ModelFiles:
+    """Everything that the model needs; `ModelFolderError` names all that is missing, at once."""
+    files, missing = look_for_files(folder, scheduler)
     if missing:
         raise ModelFolderError(folder, missing)
-    return ModelFiles(folder, {name: path for name, path in found.items() if path is not None})
+    return files

@@ -2,6 +2,7 @@
 
     edit ──canvas──▶ CanvasEdit ─┐                     ┌─▶ canvas ──composite──▶ picture
     edit ──canvas──▶ CanvasEdit ─┴── Pipeline, a round ┴─▶ canvas ── next round ...
+         (its own thread)              (one at a time)            (its own thread)
 
 See `docs/engines/lightningdrag.md`.
 """
@@ -9,17 +10,27 @@ See `docs/engines/lightningdrag.md`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import torch
 
 from shared.errors import EngineFailed
-from worker.engines.base import Asked, Cost, Edit, EngineBroken, Outcome, Watch
+from worker.engines.base import (
+    Asked,
+    Cost,
+    Edit,
+    EngineBroken,
+    Finish,
+    Outcome,
+    Prepared,
+    Watch,
+)
 from worker.engines.lightningdrag.build import Model, build_model
 from worker.engines.lightningdrag.config import ModelConfig, SchedulerName
+from worker.engines.lightningdrag.device import is_lack_of_memory
 from worker.engines.lightningdrag.memory import row_bytes
 from worker.engines.lightningdrag.pipeline import Pipeline
-from worker.engines.lightningdrag.run import Run, shape_of, start_run
+from worker.engines.lightningdrag.run import Run, start_of
 from worker.engines.lightningdrag.speed import Speed, chosen_kernels, speed_up
 from worker.engines.lightningdrag.warm_up import warm_up
 
@@ -50,41 +61,52 @@ class LightningDragEngine:
 
     def run(self, edit: Edit, watch: Watch) -> Outcome:
         """Make the candidates of one edit; raises what its watch does, or `InvalidRequest`."""
-        (outcome,) = self.run_together([Asked(edit, watch)])
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        (made,) = self.run_together([Asked(self.prepare(edit), watch)])
+        if isinstance(made, Exception):
+            raise made
+        return made()
 
-    def group_of(self, edit: Edit) -> Hashable:
-        """Edits of one group can be run together: canvas, steps, and guided or not."""
-        return shape_of(edit, self.scheduler)
+    def prepare(self, edit: Edit) -> Prepared:
+        """Put an edit on its canvas; `InvalidRequest` for all that is wrong with it.
 
-    def cost_of(self, edit: Edit) -> Cost:
-        """Its candidates, each a row of every pass; `row_bytes` says of what size."""
-        shape = shape_of(edit, self.scheduler)
-        return Cost(edit.candidates, edit.candidates * row_bytes(self.model, shape))
+        Edits of one group have one `Shape`: canvas, steps, and guided or not. Each candidate is a
+        row of every pass; `row_bytes` says of what size.
+        """
+        start = start_of(edit, self.scheduler)
+        shape = start.first.shape
+        memory = edit.candidates * row_bytes(self.model, shape)
+        return Prepared(shape, Cost(edit.candidates, memory), start)
 
-    def run_together(self, asked: Sequence[Asked]) -> list[Outcome | Exception]:
+    def run_together(self, asked: Sequence[Asked]) -> list[Finish | Exception]:
         """Make the candidates of edits of one group; for each its outcome, or why it has none.
 
-        One that is wrong, or whose watch raises between two steps, harms no other. `MemoryError`
-        when all of them together need more memory than there is: ask for fewer at once.
+        One whose watch raises between two steps harms no other. `MemoryError` when all of them
+        together need more memory than there is: ask for fewer at once.
         """
-        runs = [_started(each, self.scheduler) for each in asked]
-        going = [run for run in runs if isinstance(run, Run)]
+        runs = [Run(prepared.content, watch) for prepared, watch in asked]
+        lack = self._run_rounds(runs)
+        if lack is not None:
+            torch.cuda.empty_cache()
+            raise MemoryError(f"{len(asked)} edits at once: {lack}")
+        return [run.stopped_by or run.outcome for run in runs]
+
+    def _run_rounds(self, runs: Sequence[Run]) -> str | None:
+        """Every round that is due; what was said if memory was lacking.
+
+        That error goes no further: it holds every tensor of the frames that it has passed, and
+        whoever tries again needs their room.
+        """
+        going = list(runs)
         try:
             with self._one_at_a_time, chosen_kernels(self.speed):
                 while going := [run for run in going if run.is_going]:
                     self._next_round(going)
-        except torch.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
-            raise MemoryError(f"{len(asked)} edits at once: {error}") from None
         except RuntimeError as error:
-            if "can't allocate memory" in str(error):  # what torch says of a CPU's
-                raise MemoryError(f"{len(asked)} edits at once: {error}") from None
+            if is_lack_of_memory(error):
+                return str(error)
             self._check_device(error)
             raise
-        return [run.outcome() if isinstance(run, Run) else run for run in runs]
+        return None
 
     def _check_device(self, error: RuntimeError) -> None:
         """`EngineBroken` if the error has taken the device along, as a failed kernel does."""
@@ -114,13 +136,6 @@ class LightningDragEngine:
             if not all(own) and run.is_going:
                 run.stopped_by = _out_of_range(self.model.dtype)
             run.take([picture for made in own for picture in made])
-
-
-def _started(asked: Asked, scheduler: SchedulerName) -> Run | Exception:
-    try:
-        return start_run(asked.edit, scheduler, asked.watch)
-    except Exception as error:  # noqa: BLE001 - given back: it is this edit's alone
-        return error
 
 
 def _out_of_range(dtype: torch.dtype) -> EngineFailed:

@@ -21,8 +21,9 @@ from transformers import CLIPTokenizer
 
 from worker.engines.lightningdrag.attention import ReferenceAttention
 from worker.engines.lightningdrag.batch import CanvasEdit, gather
-from worker.engines.lightningdrag.build import Configs, Model, make_networks
+from worker.engines.lightningdrag.build import Model
 from worker.engines.lightningdrag.config import DEFAULTS
+from worker.engines.lightningdrag.networks import Configs, make_networks
 from worker.engines.lightningdrag.pipeline import Pipeline
 from worker.engines.lightningdrag.points import Pairs
 from worker.engines.lightningdrag.text import TEXT_TOKENS, TextEncoder

@@ -98,16 +98,9 @@ class Pipeline:
         numbers left the range of the model's precision.
         """
         batch = gather(edits, self.model)
-        encoded = self.encode(batch)
-        latents = self.start(batch, encoded)
-        conditioning = self.condition(batch, self.hint(batch, encoded, latents))
-        finished, gone, pace = latents.start_N4hw, set[int](), Pace(self.model.device)
-        for step in self.denoise(batch, latents, conditioning):
-            finished = step.latents_N4hw
-            pace.step()
-            gone.update(leave(step.index))
-            if len(gone) == len(edits):
-                return [[] for _ in edits]
+        finished, gone = self._denoised(batch, leave)
+        if len(gone) == len(edits):
+            return [[] for _ in edits]
         images = self.decode(finished)
         is_whole = images.isfinite().flatten(1).all(dim=1).cpu()
         pictures = to_bytes(images.nan_to_num())
@@ -116,6 +109,20 @@ class Pipeline:
             pictures[rows] if number not in gone and is_whole[rows].all() else []
             for number, rows in enumerate(of_edits)
         ]
+
+    def _denoised(self, batch: Batch, leave: Leave) -> tuple[Tensor, set[int]]:
+        """The final latents, and who left; all else is given up before the VAE needs its room."""
+        encoded = self.encode(batch)
+        latents = self.start(batch, encoded)
+        conditioning = self.condition(batch, self.hint(batch, encoded, latents))
+        finished, gone, pace = latents.start_N4hw, set[int](), Pace(self.model.device)
+        for step in self.denoise(batch, latents, conditioning):
+            finished = step.latents_N4hw
+            pace.step()
+            gone.update(leave(step.index))
+            if len(gone) == len(batch.edits):
+                break
+        return finished, gone
 
     def encode(self, batch: Batch) -> Encoded:
         """Each picture once through the VAE and CLIP, each masked picture once through the VAE."""

@@ -19,10 +19,9 @@ from shared.edits import Drag, check_points, locate
 from shared.errors import InvalidRequest, Violation
 from shared.rounds import split_rounds
 from worker.engines.base import Candidate, Edit, EditWarning, Outcome, Watch
-from worker.engines.lightningdrag.batch import CanvasEdit, Pixels, Shape
-from worker.engines.lightningdrag.composite import composite
+from worker.engines.lightningdrag.batch import CanvasEdit, Pixels
+from worker.engines.lightningdrag.composite import Seam, composite
 from worker.engines.lightningdrag.config import DEFAULTS, Sampling, SchedulerName
-from worker.engines.lightningdrag.guidance import guided_steps
 from worker.engines.lightningdrag.points import Pairs
 from worker.engines.lightningdrag.randomness import candidate_seed, round_seed
 
@@ -30,21 +29,32 @@ OPAQUE = 255
 BEHIND = 255.0  #: white: what the model sees behind a picture that lets something through
 
 
-@dataclass(slots=True)
-class Run:
-    """An edit, and how far it is.
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An edit on its canvas, before its first round.
 
-    rounds: after splitting; `place` of them are done. pictures: on the canvas, one until the first
-    round is done, then one per candidate. stopped_by: what the watch raised.
+    rounds: after splitting. first: what the first of them asks of the model.
     """
 
     edit: Edit
-    watch: Watch | None
     rounds: tuple[tuple[Drag, ...], ...]
     first: CanvasEdit
-    pictures: list[Pixels]
-    place: int = 0
-    stopped_by: Exception | None = None
+
+
+class Run:
+    """An edit, and how far it is.
+
+    pictures: on the canvas, one until the first round is done, then one per candidate. `place`
+    rounds are done. stopped_by: what the watch raised.
+    """
+
+    def __init__(self, start: Start, watch: Watch | None = None) -> None:
+        self.edit, self.rounds, self.first = start.edit, start.rounds, start.first
+        self.watch = watch
+        self.pictures: list[Pixels] = [self.first.picture_HWC]
+        self.place = 0
+        self.stopped_by: Exception | None = None
+        self.after_step(-1)
 
     @property
     def is_going(self) -> bool:
@@ -91,14 +101,11 @@ class Run:
             return made
         return composite(before, made, self.first.mask_HW)
 
-    def outcome(self) -> Outcome | Exception:
-        """The candidates as the caller wants them, or what stopped the run."""
-        if self.stopped_by is not None:
-            return self.stopped_by
-        finished = map(self._finished, self.pictures)
+    def outcome(self) -> Outcome:
+        """The candidates as the caller wants them, once no round is due."""
         height, width = self.first.mask_HW.shape
         return Outcome(
-            candidates=tuple(map(Candidate, finished, self.seeds)),
+            candidates=tuple(map(Candidate, self._finished(), self.seeds)),
             warnings=tuple(_warnings(self.edit, self.rounds)),
             measures={
                 "canvas_width": width,
@@ -107,13 +114,14 @@ class Run:
             },
         )
 
-    def _finished(self, canvas_HW3: Pixels) -> Pixels:
+    def _finished(self) -> list[Pixels]:
         if self.edit.options.get("output") == "canvas":
-            return canvas_HW3
-        return composite(self.edit.picture_HWC, canvas_HW3, self.edit.mask_HW)
+            return self.pictures
+        seam = Seam(self.edit.mask_HW, self.first.mask_HW.shape)
+        return [seam.sew(self.edit.picture_HWC, canvas) for canvas in self.pictures]
 
 
-def start_run(edit: Edit, scheduler: SchedulerName, watch: Watch | None = None) -> Run:
+def start_of(edit: Edit, scheduler: SchedulerName) -> Start:
     """Put an edit on the canvas; `InvalidRequest` for all that is wrong with it there."""
     options = edit.options
     _check(edit)
@@ -130,9 +138,7 @@ def start_run(edit: Edit, scheduler: SchedulerName, watch: Watch | None = None) 
         guidance_decay=asked.guidance_decay,
     )
     first.check(scheduler)
-    run = Run(edit, watch, rounds, first, [first.picture_HWC])
-    run.after_step(-1)
-    return run
+    return Start(edit, rounds, first)
 
 
 def pairs_on_canvas(drags: tuple[Drag, ...], picture: Size, canvas: Size) -> Pairs:
@@ -163,13 +169,6 @@ def asked_of(edit: Edit, scheduler: SchedulerName) -> Sampling:
     names = ("steps", "guidance", "guidance_decay")
     given = {name: edit.options[name] for name in names if edit.options.get(name) is not None}
     return replace(DEFAULTS[scheduler], **given)
-
-
-def shape_of(edit: Edit, scheduler: SchedulerName) -> Shape:
-    """What edits must share to be run together, known before anything is made of them."""
-    asked = asked_of(edit, scheduler)
-    width, height = canvas_size(*picture_size(edit))
-    return Shape(height, width, asked.steps, guided_steps(asked.guidance, asked.steps))
 
 
 def _check(edit: Edit) -> None:

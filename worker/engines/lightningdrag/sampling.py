@@ -23,7 +23,8 @@ from torch import Tensor
 
 from worker.engines.lightningdrag.config import TRAIN_STEPS, SchedulerName
 
-MAX_STEPS: dict[SchedulerName, int] = {"lcm": 50, "ddim": TRAIN_STEPS}
+#: DDIM's grid is shifted by one, so with all of them the first would lie behind the last.
+MAX_STEPS: dict[SchedulerName, int] = {"lcm": 50, "ddim": TRAIN_STEPS - 1}
 
 
 class Update(NamedTuple):

@@ -10,6 +10,7 @@ import torch
 from shared.canvas import LATENT_PX, SIDE_STEP_PX
 from worker.engines.base import EngineUnusable
 from worker.engines.lightningdrag.config import DtypeName, ModelConfig
+from worker.engines.lightningdrag.device import is_lack_of_memory
 from worker.engines.lightningdrag.engine import LightningDragEngine
 from worker.engines.lightningdrag.speed import Pass, Speed
 
@@ -24,7 +25,15 @@ def load(settings: Settings) -> LightningDragEngine:
     config = model_config(settings)
     speed = speed_of(settings, config)
     log.info("model_loading", folder=str(config.folder), device=config.device, dtype=config.dtype)
-    engine = LightningDragEngine.load(config, speed)
+    try:
+        engine = LightningDragEngine.load(config, speed)
+    except RuntimeError as error:
+        if not is_lack_of_memory(error):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise EngineUnusable(
+            f"the model does not fit into the memory of {config.device}: {reason}"
+        ) from None
     log.info("model_loaded", digest=engine.model_digest, fixed_sizes=len(speed.fixed))
     return engine
 

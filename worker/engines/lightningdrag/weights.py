@@ -43,7 +43,7 @@ def read_tensors(path: Path, part: str | None = None) -> Named:
     except UnpicklingError:
         reason = "it holds something else than tensors"
         raise WrongWeights([f"{path.name} cannot be read: {reason}"]) from None
-    except (SafetensorError, RuntimeError, EOFError) as error:
+    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise WrongWeights([f"{path.name} cannot be read: {reason}"]) from None
 
