@@ -15,6 +15,7 @@ from flask_openapi3 import Info, OpenAPI
 from pydantic.json_schema import models_json_schema
 
 import api.schemas
+from api.idempotency import HEADER, REPLAYED
 from api.problems import PROBLEM_JSON
 from shared import __version__
 
@@ -38,6 +39,7 @@ _DESCRIPTIONS = {
     401: "No valid API key",
     404: "There is no such thing, or it is not yours",
     409: "Its state forbids it now",
+    410: "What the key made was deleted",
     411: "No Content-Length",
     413: "Too large",
     415: "Not a type that is taken",
@@ -84,9 +86,13 @@ def document(app: OpenAPI) -> dict[str, Any]:
     """The OpenAPI 3.1 document of everything that is served."""
     spec: dict[str, Any] = app.api_doc
     spec["components"]["schemas"] = _schemas({*spec["components"]["schemas"], "ProblemOut"})
+    views = app.view_functions.values()
+    keyed = {view.__name__ for view in views if hasattr(view, "is_idempotent")}
     for operations in spec["paths"].values():
         for operation in operations.values():
             _mend(operation)
+            if operation["operationId"] in keyed:
+                _add_key(operation)
     cleaned: dict[str, Any] = _without_nulls(spec)
     return cleaned
 
@@ -127,6 +133,30 @@ def _mend(operation: dict[str, Any]) -> None:
             }
 
 
+def _add_key(operation: dict[str, Any]) -> None:
+    """The key, what it may be refused with, and the sign of a replay."""
+    parameters = operation.setdefault("parameters", [])
+    if _KEY_PARAMETER not in parameters:  # flask-openapi3 keeps the operation for the next time
+        parameters.append(_KEY_PARAMETER)
+    for status in (409, 410, 422):
+        operation["responses"].setdefault(str(status), _problem(status))
+    for status, response in operation["responses"].items():
+        if status < "300":
+            response["headers"] = {REPLAYED: _REPLAYED_HEADER}
+
+
+_KEY_PARAMETER = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": "The same key with the same request gives what was made, for 24 hours, and"
+    " makes nothing. 1 to 255 visible ASCII characters, bare or in double quotes",
+    "schema": {"type": "string", "examples": ['"8e03978e-40d5-43dd-bc93-6894a57f9324"']},
+}
+_REPLAYED_HEADER = {
+    "description": "There, and `true`, when the request was answered before",
+    "schema": {"const": "true"},
+}
 _PREFER_PARAMETER = {
     "name": "Prefer",
     "in": "header",

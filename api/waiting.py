@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -45,11 +47,25 @@ class FinalWatcher:
 
     def wait(self, job_id: str, seconds: float) -> None:
         """Return once the job has ended, or the time, or this process's time, is over."""
+        with self.seat() as has_seat:
+            if has_seat:
+                self._wait(job_id, seconds)
+
+    @contextmanager
+    def seat(self) -> Iterator[bool]:
+        """A place among those who wait, for whatever; False if there is none left."""
+        with self._changed:
+            has_seat = not self._is_closed and self._count < self._limit
+            self._count += has_seat
+        try:
+            yield has_seat
+        finally:
+            with self._changed:
+                self._count -= has_seat
+
+    def _wait(self, job_id: str, seconds: float) -> None:
         ended = threading.Event()
         with self._changed:
-            if self._is_closed or self._count >= self._limit:
-                return
-            self._count += 1
             self._waiting.setdefault(job_id, []).append(ended)
             self._start()
             self._changed.notify()
@@ -57,7 +73,6 @@ class FinalWatcher:
             ended.wait(seconds)
         finally:
             with self._changed:
-                self._count -= 1
                 waiters = self._waiting.get(job_id, [])
                 if ended in waiters:
                     waiters.remove(ended)

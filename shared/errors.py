@@ -10,10 +10,14 @@
     │   │   └── UploadMismatch
     │   ├── Unauthorized
     │   ├── NotFound
+    │   ├── IdempotencyKeyMalformed
+    │   ├── IdempotencyKeyReused      for another request
+    │   ├── IdempotencyKeyGone        what it made was deleted since
     │   └── Conflict                  the state of a thing forbids it
     │       ├── ImageInUse
     │       ├── ImageNotUploaded
-    │       └── JobNotFinal
+    │       ├── JobNotFinal
+    │       └── IdempotencyKeyInFlight
     ├── EngineError                   found only by the run; the job's `error`
     │   ├── DragNotReachable
     │   ├── WarpFolds                 only with `strict`
@@ -116,6 +120,24 @@ class NotFound(RequestError):
     code = "not_found"
 
 
+class IdempotencyKeyMalformed(RequestError):
+    """The `Idempotency-Key` header cannot be read."""
+
+    code = "idempotency_key_malformed"
+
+
+class IdempotencyKeyReused(RequestError):
+    """The key was used for another request."""
+
+    code = "idempotency_key_reused"
+
+
+class IdempotencyKeyGone(RequestError):
+    """What the key made was deleted since; the key makes nothing again."""
+
+    code = "idempotency_key_gone"
+
+
 class Conflict(RequestError):
     """The state of the thing forbids it now."""
 
@@ -136,6 +158,12 @@ class JobNotFinal(Conflict):
     """Only a job that has ended may be deleted or retried."""
 
     code = "job_not_final"
+
+
+class IdempotencyKeyInFlight(Conflict):
+    """Another request with the key has not been answered yet."""
+
+    code = "idempotency_key_in_flight"
 
 
 class EngineError(TowlineError):

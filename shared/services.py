@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from shared.accounts.store import AccountStore
 from shared.db import Database
 from shared.engines_up import EnginesUp
+from shared.idempotency.store import IdempotencyStore
 from shared.images.store import ImageStore
 from shared.jobs.leases import LeaseStore
 from shared.jobs.store import JobStore
@@ -27,6 +28,7 @@ class Services:
     settings: Settings
     database: Database
     accounts: AccountStore
+    idempotency: IdempotencyStore
     images: ImageStore
     jobs: JobStore
     leases: LeaseStore
@@ -45,6 +47,7 @@ def build_services(settings: Settings) -> Services:
         settings=settings,
         database=database,
         accounts=AccountStore(database),
+        idempotency=IdempotencyStore(database),
         images=ImageStore(database, retention_days=settings.image_retention_days),
         jobs=JobStore(database, result_retention_days=settings.result_retention_days),
         leases=LeaseStore(
