@@ -137,6 +137,12 @@ PROBLEMS = {
     "database_unavailable": Code(
         503, "The database does not answer", "Try again after `Retry-After`."
     ),
+    "too_many_streams": Code(
+        503,
+        "Too many open event streams",
+        "As many as `TOWLINE_MAX_STREAMS` are open in this API process, and no other account has"
+        " more than yours. Close some, or try again after `Retry-After`; polling always works.",
+    ),
 }
 
 _INVALID = "The request is not valid"

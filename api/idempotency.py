@@ -48,6 +48,8 @@ MAX_CHARACTERS = 255
 #: How long a rival sleeps before it looks again: 2 s in all.
 PAUSES_S = (0.02, 0.04, 0.08, 0.16, 0.3, 0.4, 0.5, 0.5)
 
+#: Either form, for the document.
+KEY_PATTERN = r'^("([ !#-\[\]-~]|\\["\\])+"|[!#-+\--:<-\[\]-~]+)$'
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')  # sf-string, RFC 9651, section 3.3.3
 _BARE = re.compile(r"[!#-+\--:<-\[\]-~]+")  # visible, but none of " , ; \
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -78,16 +79,18 @@ def _result(job: Job, at: Context) -> dict[str, Any] | None:
         return None
     result = dict(job.result)
     mask_key = result.pop("mask_key")
-    candidates = [
-        {**{k: v for k, v in candidate.items() if k != "key"}, "url": _url_of(candidate["key"], at)}
-        for candidate in result["candidates"]
-    ]
     return {
         **result,
-        "candidates": candidates,
+        "candidates": [render_candidate(candidate, at) for candidate in result["candidates"]],
         "mask_url": _url_of(mask_key, at) if mask_key else None,
         "expires_at": _time(job.retain_until),
     }
+
+
+def render_candidate(candidate: Mapping[str, Any], at: Context) -> dict[str, Any]:
+    """One picture of a result, with a URL in the place of its key."""
+    shown = {name: value for name, value in candidate.items() if name != "key"}
+    return {**shown, "url": _url_of(candidate["key"], at)}
 
 
 def _url_of(key: str, at: Context) -> str:

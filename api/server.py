@@ -57,13 +57,13 @@ class Server(BaseApplication):  # type: ignore[misc]
 
 
 def _end_waits_first(worker: Any) -> None:
-    """Put the end of every wait before gunicorn's own handling of SIGTERM."""
-    watcher = worker.wsgi.extensions[EXTENSION].watcher
+    """Put the end of every wait and stream before gunicorn's own handling of SIGTERM."""
+    notifier = worker.wsgi.extensions[EXTENSION].notifier
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         theirs: Any = signal.getsignal(number)
 
         def handle(received: int, frame: Any, theirs: Any = theirs) -> None:
-            watcher.close()
+            notifier.close()
             theirs(received, frame)
 
         signal.signal(number, handle)

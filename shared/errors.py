@@ -26,7 +26,8 @@
     │   └── WorkerLost                three leases ran out
     ├── Unavailable                   a server that Towline needs does not answer: retryable
     │   ├── StorageUnavailable
-    │   └── DatabaseUnavailable
+    │   ├── DatabaseUnavailable
+    │   └── TooManyStreams            this API process has as many as it can serve
     └── IllegalTransition             a move that the job's state does not have: a bug
 
 What stops a run without being an error (a cancel, a drain, a lost lease) is in
@@ -221,6 +222,12 @@ class DatabaseUnavailable(Unavailable):
     """The database did not answer in time."""
 
     code = "database_unavailable"
+
+
+class TooManyStreams(Unavailable):
+    """As many streams are open as this process can serve."""
+
+    code = "too_many_streams"
 
 
 class IllegalTransition(TowlineError):

@@ -10,6 +10,7 @@ from shared.db import Database
 from shared.engines_up import EnginesUp
 from shared.idempotency.store import IdempotencyStore
 from shared.images.store import ImageStore
+from shared.jobs.history import HistoryStore
 from shared.jobs.leases import LeaseStore
 from shared.jobs.store import JobStore
 from shared.jobs.upkeep import Upkeep
@@ -31,6 +32,7 @@ class Services:
     idempotency: IdempotencyStore
     images: ImageStore
     jobs: JobStore
+    histories: HistoryStore
     leases: LeaseStore
     upkeep: Upkeep
     engines_up: EnginesUp
@@ -50,6 +52,7 @@ def build_services(settings: Settings) -> Services:
         idempotency=IdempotencyStore(database),
         images=ImageStore(database, retention_days=settings.image_retention_days),
         jobs=JobStore(database, result_retention_days=settings.result_retention_days),
+        histories=HistoryStore(database),
         leases=LeaseStore(
             database,
             lease_s=settings.lease_s,

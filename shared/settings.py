@@ -95,8 +95,9 @@ class Settings(BaseSettings):
     worker_threads: int | None = Field(None, ge=1)
     drain_s: float = Field(5.0, ge=0, allow_inf_nan=False)
     api_processes: int = Field(1, ge=1)
-    api_threads: int = Field(200, ge=2)
+    api_threads: int = Field(500, ge=2)
     max_waits: int = Field(150, ge=0)
+    max_streams: int = Field(300, ge=0)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "text", "json"] = "auto"
 
@@ -122,9 +123,10 @@ class Settings(BaseSettings):
             raise ValueError(f"TOWLINE_ENGINES: {said}; there are {', '.join(ENGINES)}")
         if self.heartbeat_s * 2 > self.lease_s:
             raise ValueError("TOWLINE_HEARTBEAT_S: must be at most half of TOWLINE_LEASE_S")
-        if self.max_waits >= self.api_threads:
+        if self.max_waits + self.max_streams >= self.api_threads:
             raise ValueError(
-                "TOWLINE_MAX_WAITS: must be below TOWLINE_API_THREADS, or waits starve the rest"
+                "TOWLINE_API_THREADS: must be above TOWLINE_MAX_WAITS and TOWLINE_MAX_STREAMS"
+                " together, or those starve the rest"
             )
         return self
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from api.idempotency import wanted_key
+from api.idempotency import KEY_PATTERN, MAX_CHARACTERS, wanted_key
 from shared.errors import IdempotencyKeyMalformed
 
 
@@ -25,6 +27,7 @@ from shared.errors import IdempotencyKeyMalformed
 )
 def test_a_key_is_read_when_it_is_quoted_or_bare(header: str | None, key: str | None) -> None:
     assert wanted_key(header) == key
+    assert header is None or re.search(KEY_PATTERN, header.strip())
 
 
 @pytest.mark.parametrize(
@@ -37,3 +40,4 @@ def test_a_key_is_read_when_it_is_quoted_or_bare(header: str | None, key: str | 
 def test_a_key_is_refused_when_it_is_empty_illegal_or_too_long(header: str) -> None:
     with pytest.raises(IdempotencyKeyMalformed):
         wanted_key(header)
+    assert len(header) > MAX_CHARACTERS or not re.search(KEY_PATTERN, header)
