@@ -13,9 +13,12 @@ from werkzeug.routing import BaseConverter
 from api.auth import register_identification
 from api.context import EXTENSION, Context
 from api.docs import docs
+from api.feeds import Feeds
+from api.notifier import Notifier
 from api.openapi import make_app
 from api.problems import register_error_handlers
 from api.routes.engines import engines
+from api.routes.events import events
 from api.routes.health import health
 from api.routes.images import images
 from api.routes.jobs import jobs
@@ -45,6 +48,7 @@ def create_app(services: Services) -> OpenAPI:
     """A WSGI app over these services; `ValueError` without a secret key."""
     settings = services.settings
     signer = UrlSigner(settings.secret_key.get_secret_value(), settings.base_url)
+    notifier = Notifier()
     app = make_app(__name__)
     app.request_class = StrictRequest
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -52,7 +56,9 @@ def create_app(services: Services) -> OpenAPI:
         services=services,
         urls=services.objects.urls or signer,
         signer=signer,
-        watcher=FinalWatcher(services.jobs, limit=settings.max_waits),
+        notifier=notifier,
+        watcher=FinalWatcher(services.jobs, notifier, limit=settings.max_waits),
+        feeds=Feeds(services.histories, notifier, limit=settings.max_streams),
         decoding=BoundedSemaphore(os.cpu_count() or 1),
     )
     app.validation_error_callback = _refuse
@@ -60,7 +66,7 @@ def create_app(services: Services) -> OpenAPI:
     register_identification(app)
     app.before_request(_refuse_query)
     register_error_handlers(app)
-    for api_blueprint in (images, jobs, engines, health):
+    for api_blueprint in (images, jobs, events, engines, health):
         app.register_api(api_blueprint)
     app.register_blueprint(objects)
     app.register_blueprint(docs)

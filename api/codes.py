@@ -24,6 +24,12 @@ PROBLEMS = {
         "The body is not JSON (RFC 8259), is nested too deeply, or the HTTP itself is broken."
         " NaN and Infinity are no JSON numbers.",
     ),
+    "idempotency_key_malformed": Code(
+        400,
+        "The `Idempotency-Key` cannot be read",
+        "Send 1 to 255 visible ASCII characters, such as a UUID, or the same in double quotes"
+        " (a structured-field string, RFC 9651); in quotes spaces, commas and semicolons too.",
+    ),
     "unauthorized": Code(
         401,
         "No valid API key",
@@ -61,6 +67,19 @@ PROBLEMS = {
         "The job has not ended",
         "Only a job that has ended can be deleted or retried. Cancel it first.",
     ),
+    "idempotency_key_in_flight": Code(
+        409,
+        "Another request with this `Idempotency-Key` is at work",
+        "It was waited for, 2 s, and has not ended. Send the same request again after"
+        " `Retry-After`: it answers with what was made. If the server died meanwhile the key is"
+        " free after half a minute, and nothing is made twice.",
+    ),
+    "idempotency_key_gone": Code(
+        410,
+        "What this `Idempotency-Key` made was deleted",
+        "The request was answered before, and what it made is gone since. Take a new key to make"
+        " another.",
+    ),
     "length_required": Code(
         411, "The size must be announced", "Send a `Content-Length`; chunked bodies are not taken."
     ),
@@ -85,6 +104,12 @@ PROBLEMS = {
         422,
         "The picture cannot be decoded",
         "It is truncated, damaged, animated, or has no pixels. Save it again and send that.",
+    ),
+    "idempotency_key_reused": Code(
+        422,
+        "The `Idempotency-Key` belongs to another request",
+        "The same key came with another body, address or type of body within 24 hours. Take a new"
+        " key for each thing to be made; repeat a request as it was.",
     ),
     "upload_mismatch": Code(
         422,
@@ -111,6 +136,12 @@ PROBLEMS = {
     ),
     "database_unavailable": Code(
         503, "The database does not answer", "Try again after `Retry-After`."
+    ),
+    "too_many_streams": Code(
+        503,
+        "Too many open event streams",
+        "As many as `TOWLINE_MAX_STREAMS` are open in this API process, and no other account has"
+        " more than yours. Close some, or try again after `Retry-After`; polling always works.",
     ),
 }
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, cast
 from flask import current_app, g
 
 if TYPE_CHECKING:
+    from api.feeds import Feeds
+    from api.notifier import Notifier
     from api.waiting import FinalWatcher
     from shared.objects import ClientUrls
     from shared.services import Services
@@ -21,6 +23,7 @@ EXTENSION = "towline"
 class Context:
     """One for each process.
 
+    notifier: looks for those who wait (`watcher`) and those who listen (`feeds`).
     urls: what clients are given; signer: what `/objects` accepts.
     decoding: held while a picture or a mask is in memory as pixels: hundreds of megabytes each.
     """
@@ -28,7 +31,9 @@ class Context:
     services: Services
     urls: ClientUrls
     signer: UrlSigner
+    notifier: Notifier
     watcher: FinalWatcher
+    feeds: Feeds
     decoding: BoundedSemaphore
 
 

@@ -15,6 +15,7 @@ from flask_openapi3 import Info, OpenAPI
 from pydantic.json_schema import models_json_schema
 
 import api.schemas
+from api.idempotency import HEADER, KEY_PATTERN, MAX_CHARACTERS, REPLAYED
 from api.problems import PROBLEM_JSON
 from shared import __version__
 
@@ -33,11 +34,19 @@ SECURITY: dict[str, Any] = {
 }
 ALWAYS = (400, 401, 500)  #: what every operation under /v1 may answer
 PREFER = {"x-prefer": True}  #: the operation takes the `Prefer` header
+LAST_EVENT_ID = {"x-last-event-id": True}  #: the operation takes the `Last-Event-ID` header
+#: The kinds of events, and what describes the data of each.
+EVENTS = {
+    "status": "StatusEventOut",
+    "progress": "ProgressEventOut",
+    "candidate": "CandidateEventOut",
+}
 _DESCRIPTIONS = {
     400: "The request cannot be read",
     401: "No valid API key",
     404: "There is no such thing, or it is not yours",
     409: "Its state forbids it now",
+    410: "What the key made was deleted",
     411: "No Content-Length",
     413: "Too large",
     415: "Not a type that is taken",
@@ -62,6 +71,24 @@ def no_content() -> dict[int | str, Any]:
     return {204: {"description": "Done"}}
 
 
+def event_stream() -> dict[int | str, Any]:
+    """200, as server-sent events; before OpenAPI 3.2 the schema is that of each of them."""
+    payloads = [{"$ref": f"#/components/schemas/{name}"} for name in EVENTS.values()]
+    data = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": {"anyOf": payloads},
+    }
+    text, event = {"type": "string"}, {"enum": list(EVENTS)}
+    schema = {
+        "type": "object",
+        "required": ["id", "event", "data"],
+        "properties": {"id": text, "event": event, "data": data},
+    }
+    content = {"text/event-stream": {"schema": schema}}
+    return {200: {"description": "The events, one after the other", "content": content}}
+
+
 def _problem(status: int) -> dict[str, Any]:
     return {
         "description": _DESCRIPTIONS[status],
@@ -83,10 +110,15 @@ def make_app(import_name: str) -> OpenAPI:
 def document(app: OpenAPI) -> dict[str, Any]:
     """The OpenAPI 3.1 document of everything that is served."""
     spec: dict[str, Any] = app.api_doc
-    spec["components"]["schemas"] = _schemas({*spec["components"]["schemas"], "ProblemOut"})
+    named = {*spec["components"]["schemas"], "ProblemOut", *EVENTS.values()}
+    spec["components"]["schemas"] = _schemas(named)
+    views = app.view_functions.values()
+    keyed = {view.__name__ for view in views if hasattr(view, "is_idempotent")}
     for operations in spec["paths"].values():
         for operation in operations.values():
             _mend(operation)
+            if operation["operationId"] in keyed:
+                _add_key(operation)
     cleaned: dict[str, Any] = _without_nulls(spec)
     return cleaned
 
@@ -113,6 +145,8 @@ def _mend(operation: dict[str, Any]) -> None:
         del operation["responses"]["422"]
     if operation.pop("x-prefer", False):
         operation.setdefault("parameters", []).append(_PREFER_PARAMETER)
+    if operation.pop("x-last-event-id", False):
+        operation.setdefault("parameters", []).append(_LAST_EVENT_ID_PARAMETER)
     content = operation.get("requestBody", {}).get("content", {})
     for media_type, body in content.items():
         if media_type.startswith("image/"):
@@ -127,6 +161,37 @@ def _mend(operation: dict[str, Any]) -> None:
             }
 
 
+def _add_key(operation: dict[str, Any]) -> None:
+    """The key, what it may be refused with, and the sign of a replay."""
+    parameters = operation.setdefault("parameters", [])
+    if _KEY_PARAMETER not in parameters:  # flask-openapi3 keeps the operation for the next time
+        parameters.append(_KEY_PARAMETER)
+    for status in (409, 410, 422):
+        operation["responses"].setdefault(str(status), _problem(status))
+    for status, response in operation["responses"].items():
+        if status < "300":
+            response["headers"] = {REPLAYED: _REPLAYED_HEADER}
+
+
+_KEY_PARAMETER = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": "The same key with the same request gives what was made, for 24 hours, and"
+    " makes nothing. 1 to 255 visible ASCII characters, best a UUID, bare or in double quotes",
+    "schema": {"type": "string", "maxLength": MAX_CHARACTERS, "pattern": KEY_PATTERN},
+}
+_REPLAYED_HEADER = {
+    "description": "There, and `true`, when the request was answered before",
+    "schema": {"const": "true"},
+}
+_LAST_EVENT_ID_PARAMETER = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "The `id` of the last event that was received; what came after it follows",
+    "schema": {"type": "string"},
+}
 _PREFER_PARAMETER = {
     "name": "Prefer",
     "in": "header",

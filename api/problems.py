@@ -19,6 +19,11 @@ log = structlog.get_logger()
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_S = 1
+_RETRY_AFTER = {"Retry-After": str(RETRY_AFTER_S)}
+_HEADERS = {
+    "unauthorized": {"WWW-Authenticate": "Bearer"},
+    "idempotency_key_in_flight": _RETRY_AFTER,
+}
 
 _BY_STATUS = {
     400: "malformed_request",
@@ -52,7 +57,7 @@ def problem(
         body["errors"] = [violation_to_json(violation) for violation in errors]
     response = Response(json.dumps(body), status=status, content_type=PROBLEM_JSON)
     if status == 503:
-        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+        response.headers.update(_RETRY_AFTER)
     response.headers.update(headers or {})
     return response
 
@@ -85,8 +90,7 @@ def _towline(error: TowlineError) -> Response:
     if error.code not in PROBLEMS:
         return _unforeseen(error)
     log.info("refused", code=error.code, error=error.message, cause=repr(error.__cause__))
-    headers = {"WWW-Authenticate": "Bearer"} if error.code == "unauthorized" else None
-    return problem(error.code, error.message, headers=headers)
+    return problem(error.code, error.message, headers=_HEADERS.get(error.code))
 
 
 def _http(error: HTTPException) -> Response:

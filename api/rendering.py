@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -77,19 +78,20 @@ def _result(job: Job, at: Context) -> dict[str, Any] | None:
     result = dict(job.result)
     mask_key = result.pop("mask_key")
     is_gone = job.pictures_gone_at is not None
-    candidates = [
-        {
-            **{k: v for k, v in candidate.items() if k != "key"},
-            "url": None if is_gone else _url_of(candidate["key"], at),
-        }
-        for candidate in result["candidates"]
-    ]
     return {
         **result,
-        "candidates": candidates,
+        "candidates": [
+            render_candidate(candidate, at, is_gone=is_gone) for candidate in result["candidates"]
+        ],
         "mask_url": _url_of(mask_key, at) if mask_key and not is_gone else None,
         "expires_at": _time(job.retain_until),
     }
+
+
+def render_candidate(candidate: Mapping[str, Any], at: Context, *, is_gone: bool) -> dict[str, Any]:
+    """One picture of a result, with a URL in the place of its key while it is there."""
+    shown = {name: value for name, value in candidate.items() if name != "key"}
+    return {**shown, "url": None if is_gone else _url_of(candidate["key"], at)}
 
 
 def _url_of(key: str, at: Context) -> str:

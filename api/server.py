@@ -69,8 +69,11 @@ def _second_is_quicker(arbiter: Any) -> None:
 
 
 def _end_waits_first(worker: Any) -> None:
-    """Put the end of every wait before gunicorn's own handling; a Ctrl-C reaches us as well."""
-    watcher = worker.wsgi.extensions[EXTENSION].watcher
+    """Put the end of every wait and stream before gunicorn's own handling.
+
+    A Ctrl-C in a terminal reaches this process as well.
+    """
+    notifier = worker.wsgi.extensions[EXTENSION].notifier
     gently: Any = signal.getsignal(signal.SIGTERM)
     at_once: Any = signal.getsignal(signal.SIGQUIT)
     for number, theirs in (
@@ -80,7 +83,7 @@ def _end_waits_first(worker: Any) -> None:
     ):
 
         def handle(received: int, frame: Any, theirs: Any = theirs) -> None:
-            watcher.close()
+            notifier.close()
             theirs(received, frame)
 
         signal.signal(number, handle)

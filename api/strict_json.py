@@ -50,6 +50,11 @@ class StrictRequest(Request):
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
         """The body; never None for a body that cannot be read, whatever `silent` says."""
+        if "_json" not in self.__dict__:  # the body can be read once
+            self._json = self._read_json()
+        return self._json
+
+    def _read_json(self) -> Any:
         if self.mimetype != "application/json":
             raise UnsupportedMediaType("Send the body as `Content-Type: application/json`.")
         try:

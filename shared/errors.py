@@ -10,10 +10,14 @@
     │   │   └── UploadMismatch
     │   ├── Unauthorized
     │   ├── NotFound
+    │   ├── IdempotencyKeyMalformed
+    │   ├── IdempotencyKeyReused      for another request
+    │   ├── IdempotencyKeyGone        what it made was deleted since
     │   └── Conflict                  the state of a thing forbids it
     │       ├── ImageInUse
     │       ├── ImageNotUploaded
-    │       └── JobNotFinal
+    │       ├── JobNotFinal
+    │       └── IdempotencyKeyInFlight
     ├── EngineError                   found only by the run; the job's `error`
     │   ├── DragNotReachable
     │   ├── WarpFolds                 only with `strict`
@@ -22,7 +26,8 @@
     │   └── WorkerLost                three leases ran out
     ├── Unavailable                   a server that Towline needs does not answer: retryable
     │   ├── StorageUnavailable
-    │   └── DatabaseUnavailable
+    │   ├── DatabaseUnavailable
+    │   └── TooManyStreams            this API process has as many as it can serve
     └── IllegalTransition             a move that the job's state does not have: a bug
 
 What stops a run without being an error (a cancel, a drain, a lost lease) is in
@@ -116,6 +121,24 @@ class NotFound(RequestError):
     code = "not_found"
 
 
+class IdempotencyKeyMalformed(RequestError):
+    """The `Idempotency-Key` header cannot be read."""
+
+    code = "idempotency_key_malformed"
+
+
+class IdempotencyKeyReused(RequestError):
+    """The key was used for another request."""
+
+    code = "idempotency_key_reused"
+
+
+class IdempotencyKeyGone(RequestError):
+    """What the key made was deleted since; the key makes nothing again."""
+
+    code = "idempotency_key_gone"
+
+
 class Conflict(RequestError):
     """The state of the thing forbids it now."""
 
@@ -136,6 +159,12 @@ class JobNotFinal(Conflict):
     """Only a job that has ended may be deleted or retried."""
 
     code = "job_not_final"
+
+
+class IdempotencyKeyInFlight(Conflict):
+    """Another request with the key has not been answered yet."""
+
+    code = "idempotency_key_in_flight"
 
 
 class EngineError(TowlineError):
@@ -193,6 +222,12 @@ class DatabaseUnavailable(Unavailable):
     """The database did not answer in time."""
 
     code = "database_unavailable"
+
+
+class TooManyStreams(Unavailable):
+    """As many streams are open as this process can serve."""
+
+    code = "too_many_streams"
 
 
 class IllegalTransition(TowlineError):

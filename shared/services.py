@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from shared.accounts.store import AccountStore
 from shared.db import Database
 from shared.engines_up import EnginesUp
+from shared.idempotency.store import IdempotencyStore
 from shared.images.store import ImageStore
 from shared.jobs.forecast import Forecasts
+from shared.jobs.history import HistoryStore
 from shared.jobs.leases import LeaseStore
 from shared.jobs.store import JobStore
 from shared.jobs.upkeep import Upkeep
@@ -28,8 +30,10 @@ class Services:
     settings: Settings
     database: Database
     accounts: AccountStore
+    idempotency: IdempotencyStore
     images: ImageStore
     jobs: JobStore
+    histories: HistoryStore
     leases: LeaseStore
     upkeep: Upkeep
     engines_up: EnginesUp
@@ -48,8 +52,10 @@ def build_services(settings: Settings) -> Services:
         settings=settings,
         database=database,
         accounts=AccountStore(database),
+        idempotency=IdempotencyStore(database),
         images=ImageStore(database, retention_days=settings.image_retention_days),
         jobs=JobStore(database, result_retention_days=settings.result_retention_days),
+        histories=HistoryStore(database),
         leases=LeaseStore(
             database,
             lease_s=settings.lease_s,

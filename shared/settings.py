@@ -97,8 +97,9 @@ class Settings(BaseSettings):
     worker_port: int | None = Field(None, ge=1, le=65535)
     drain_s: float = Field(5.0, ge=0, allow_inf_nan=False)
     api_processes: int = Field(1, ge=1)
-    api_threads: int = Field(200, ge=2)
+    api_threads: int = Field(500, ge=2)
     max_waits: int = Field(150, ge=0)
+    max_streams: int = Field(300, ge=0)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "text", "json"] = "auto"
 
@@ -128,9 +129,10 @@ class Settings(BaseSettings):
             raise ValueError(
                 "TOWLINE_JOB_RETENTION_DAYS: must not be below TOWLINE_RESULT_RETENTION_DAYS"
             )
-        if self.max_waits >= self.api_threads:
+        if self.max_waits + self.max_streams >= self.api_threads:
             raise ValueError(
-                "TOWLINE_MAX_WAITS: must be below TOWLINE_API_THREADS, or waits starve the rest"
+                "TOWLINE_API_THREADS: must be above TOWLINE_MAX_WAITS and TOWLINE_MAX_STREAMS"
+                " together, or those starve the rest"
             )
         return self
 

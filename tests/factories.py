@@ -11,6 +11,7 @@ import numpy as np
 from sqlalchemy import select, update
 
 from shared.edits import Drag, JobSpec, Point
+from shared.idempotency.tables import idempotency_keys
 from shared.images.store import Facts, Image
 from shared.images.tables import images
 from shared.imaging import encode
@@ -38,6 +39,7 @@ CLOCKS = {
            "forecast_at"),
     images: ("created_at", "expires_at"),
     workers: ("seen_at",),
+    idempotency_keys: ("expires_at",),
 }  # fmt: skip
 
 _numbers = count(1)

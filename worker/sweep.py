@@ -93,6 +93,11 @@ def forget_old_images(services: Services) -> None:
         services.objects.delete(image.object_key or staging_key(image.account_id, image.id))
 
 
+def forget_old_keys(services: Services) -> None:
+    """Idempotency keys whose day is over."""
+    services.idempotency.forget_old()
+
+
 def collect_orphans(services: Services) -> None:
     """A slice of the storage: what no row points to goes, once it is old."""
     services.orphans.collect()
@@ -117,6 +122,7 @@ HOUSEKEEPING: tuple[Step, ...] = (
     remove_old_results,
     forget_old_jobs,
     forget_old_images,
+    forget_old_keys,
     collect_orphans,
 )
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import dataclass
 from typing import Any, cast
 
-from flask import Response, request
+from flask import Response, g, request
 from flask_openapi3 import APIBlueprint, RawModel, Tag
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.context import account_id, context, services
+from api.idempotency import completed, completion, idempotent, json_digest
 from api.openapi import no_content, operation_id, problems
 from api.rendering import render_image, rfc3339
 from api.schemas.images import ImageOut, ImagePath, UploadBody, UploadOut
 from api.strict_json import StrictRequest, json_pointer
 from shared.errors import (
+    IdempotencyKeyInFlight,
     ImageNotUploaded,
     ImageTooLarge,
     InvalidRequest,
@@ -42,20 +45,41 @@ class PictureBody(RawModel):
     mimetypes = ["image/png", "image/jpeg", "image/webp", "multipart/form-data"]
 
 
+def _image_again(image_id: str, status: int) -> Any:
+    return render_image(services().images.get(account_id(), image_id), context()), status
+
+
+def _picture_digest() -> bytes:
+    return bytes.fromhex(_upload().sha256)
+
+
 @images.post("", responses={200: ImageOut, 201: ImageOut, **problems(413, 415, 422, 503)})
+@idempotent(replay=_image_again, digest=_picture_digest)
 def upload_image(raw: PictureBody) -> Any:
     """Upload a picture or a mask: 201, or 200 when the account has the same bytes already."""
-    image, is_new = keep_picture(_uploaded_bytes(), account_id())
+    image, is_new = keep_picture(_upload(), account_id())
     return render_image(image, context()), 201 if is_new else 200
 
 
+def _announced_again(image_id: str, status: int) -> Any:
+    return _announced(services().images.get(account_id(), image_id)), status
+
+
 @images.post("/uploads", responses={200: UploadOut, 201: UploadOut, **problems(413, 415, 422, 503)})
+@idempotent(replay=_announced_again, digest=json_digest)
 def announce_upload(body: UploadBody) -> Any:
     """Ask for a URL to PUT a picture to; 200 when the account has or expects these bytes."""
+    limit = services().settings.max_image_bytes
+    if body.size_bytes > limit:
+        raise ImageTooLarge(f"A picture has at most {limit} bytes.")
+    image, is_new = services().images.announce(
+        account_id(), **body.model_dump(), completion=completion(201, 200)
+    )
+    return _announced(image), 201 if is_new else 200
+
+
+def _announced(image: Image) -> dict[str, Any]:
     settings = services().settings
-    if body.size_bytes > settings.max_image_bytes:
-        raise ImageTooLarge(f"A picture has at most {settings.max_image_bytes} bytes.")
-    image, is_new = services().images.announce(account_id(), **body.model_dump())
     key = staging_key(image.account_id, image.id)
     signed = context().urls.upload(key, settings.upload_ttl_s, image.size_bytes, image.content_type)
     expires_at = rfc3339(int((time.time() + settings.upload_ttl_s) * 1000))
@@ -65,7 +89,7 @@ def announce_upload(body: UploadBody) -> Any:
         "headers": dict(signed.headers),
         "expires_at": expires_at,
     }
-    return {"id": image.id, "upload": upload}, 201 if is_new else 200
+    return {"id": image.id, "upload": upload}
 
 
 @images.post(
@@ -97,26 +121,51 @@ def delete_image(path: ImagePath) -> Any:
     return Response(status=204)
 
 
-def keep_picture(data: bytes, account: str) -> tuple[Image, bool]:
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """The bytes of a picture, hashed once."""
+
+    data: bytes
+    sha256: str
+
+    @classmethod
+    def of(cls, data: bytes) -> Upload:
+        """Whatever the bytes are."""
+        return cls(data, hashlib.sha256(data).hexdigest())
+
+
+def keep_picture(upload: Upload, account: str) -> tuple[Image, bool]:
     """Decode in full, store, then record: a row never points to bytes that are not there."""
-    sha256 = hashlib.sha256(data).hexdigest()
-    known = services().images.find(account, sha256)
+    known = services().images.find(account, upload.sha256)
     if known is not None and known.object_key is not None:
-        _restore(known.object_key, data)
+        _restore(known.object_key, upload.data)
+        completed(known.id, 200)
         return known, False
-    settings = services().settings
+    image_id = known.id if known is not None else new_id("img")
+    facts = _inspect(upload)
+    key = image_key(account, upload.sha256, image_id)
+    services().objects.put(key, upload.data)
+    try:
+        image, is_new = services().images.add(
+            account, image_id, key, facts, completion=completion(201, 200)
+        )
+    except IdempotencyKeyInFlight:  # a rival makes it, under a key of its own
+        services().objects.delete(key)
+        raise
+    if image.object_key != key:  # a rival stored the same bytes first
+        services().objects.delete(key)
+    return image, is_new
+
+
+def _inspect(upload: Upload) -> Facts:
+    settings, data = services().settings, upload.data
     with context().decoding:
         found = inspect(
             data, max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
         )
-    facts = Facts(sha256, found.content_type, len(data), found.width, found.height, found.has_alpha)
-    image_id = known.id if known is not None else new_id("img")
-    key = image_key(account, sha256, image_id)
-    services().objects.put(key, data)
-    image, is_new = services().images.add(account, image_id, key, facts)
-    if image.object_key != key:  # a rival stored the same bytes first
-        services().objects.delete(key)
-    return image, is_new
+    return Facts(
+        upload.sha256, found.content_type, len(data), found.width, found.height, found.has_alpha
+    )
 
 
 def _restore(key: str, data: bytes) -> None:
@@ -135,19 +184,27 @@ def _complete(image: Image) -> Image:
             raise UploadMismatch(
                 f"{image.size_bytes} bytes were announced, {found_bytes} bytes were put."
             )
-        data = services().objects.get(key)
+        upload = Upload.of(services().objects.get(key))
     except NotFound:
         now = services().images.get(image.account_id, image.id)
         if now.object_key is not None:  # another call completed it meanwhile
             return now
         raise ImageNotUploaded(f"PUT the bytes of {image.id} to its upload URL first.") from None
-    if hashlib.sha256(data).hexdigest() != image.sha256:
+    if upload.sha256 != image.sha256:
         raise UploadMismatch(
             f"Bytes with sha256 {image.sha256} were announced, others of the same size were put."
         )
-    kept, _ = keep_picture(data, image.account_id)
+    kept, _ = keep_picture(upload, image.account_id)
     services().objects.delete(key)
     return kept
+
+
+def _upload() -> Upload:
+    """What came with this request, read once."""
+    if "upload" not in g:
+        g.upload = Upload.of(_uploaded_bytes())
+    upload: Upload = g.upload
+    return upload
 
 
 def _uploaded_bytes() -> bytes:

@@ -9,6 +9,7 @@ from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
 
 from api.context import account_id, context, services
+from api.idempotency import completion, idempotent, json_digest, no_digest
 from api.openapi import PREFER, no_content, operation_id, problems
 from api.problems import violation_to_json
 from api.rendering import render_job, render_jobs
@@ -30,17 +31,25 @@ jobs = APIBlueprint(
 )  # fmt: skip
 
 
+def _job_again(job_id: str, status: int) -> Any:
+    return _accepted(services().jobs.get(account_id(), job_id), status)
+
+
 @jobs.post(
     "",
     responses={200: JobOut, 202: JobOut, **problems(413, 415, 422, 503)},
     openapi_extensions=PREFER,
 )
+@idempotent(replay=_job_again, digest=json_digest)
 def submit_job(body: JobBody) -> Any:
     """Submit an edit: 202; with `Prefer: wait=N`, 200 if it ends within N seconds."""
     submission = understand(body, account_id(), context())
     if submission.violations:
         raise InvalidRequest(submission.violations)
-    return _accepted(services().jobs.submit(account_id(), submission.spec, body.metadata))
+    job = services().jobs.submit(
+        account_id(), submission.spec, body.metadata, completion=completion(202)
+    )
+    return _accepted(job, 202)
 
 
 @jobs.post("/validate", responses={200: ValidationOut, **problems(413, 415, 503)})
@@ -105,7 +114,12 @@ def cancel_job(path: JobPath) -> Any:
     return render_job(services().jobs.cancel(account_id(), path.job_id), context())
 
 
+def _retry_again(job_id: str, status: int) -> Any:
+    return _retried(services().jobs.get(account_id(), job_id), status)
+
+
 @jobs.post("/<job:job_id>/retry", responses={202: JobOut, **problems(404, 409, 422, 503)})
+@idempotent(replay=_retry_again, digest=no_digest)
 def retry_job(path: JobPath) -> Any:
     """Submit the same edit again, as a new job with `retried_from` set."""
     old = services().jobs.get(account_id(), path.job_id)
@@ -114,9 +128,10 @@ def retry_job(path: JobPath) -> Any:
     if old.spec.engine not in services().settings.engines:
         detail = f"{old.spec.engine} is not configured here any more"
         raise InvalidRequest([Violation("/engine", "engine_unavailable", detail)])
-    job = services().jobs.submit(account_id(), old.spec, old.metadata, retried_from=old.id)
-    services().wakeups.send(job.spec.engine)
-    return render_job(job, context()), 202, _location(job)
+    job = services().jobs.submit(
+        account_id(), old.spec, old.metadata, retried_from=old.id, completion=completion(202)
+    )
+    return _retried(job, 202)
 
 
 @jobs.delete("/<job:job_id>", responses={**no_content(), **problems(404, 409, 503)})
@@ -128,10 +143,11 @@ def delete_job(path: JobPath) -> Any:
     return Response(status=204)
 
 
-def _accepted(job: Job) -> Any:
-    services().wakeups.send(job.spec.engine)
+def _accepted(job: Job, status: int) -> Any:
+    """200 for a job that was waited for and has ended."""
+    _wake(job)
     job, headers = _waited(job)
-    status = 200 if job.status.is_final else 202
+    status = 200 if headers and job.status.is_final else status
     answer = render_job(job, context())
     _note_forecast(job, answer)
     return answer, status, {**headers, **_location(job)}
@@ -146,6 +162,17 @@ def _note_forecast(job: Job, answer: dict[str, Any]) -> None:
         services().forecasts.note(job.spec.engine, job.id, job.created_at + round(1000 * eta_s))
     except DatabaseUnavailable as error:  # the job is promised: its answer must not fail for this
         log.warning("forecast_not_noted", error=error.message)
+
+
+def _retried(job: Job, status: int) -> Any:
+    _wake(job)
+    return render_job(job, context()), status, _location(job)
+
+
+def _wake(job: Job) -> None:
+    """Somebody for it; again when its submission is repeated, since the first may have died."""
+    if job.status is JobState.QUEUED:
+        services().wakeups.send(job.spec.engine)
 
 
 def _waited(job: Job) -> tuple[Job, dict[str, str]]:

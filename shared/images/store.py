@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Row
 
     from shared.db import Database
+    from shared.idempotency.claims import Completion
 
 SLICE = 200
 
@@ -62,25 +63,36 @@ class ImageStore:
         self._retention_ms = int(retention_days * 86_400_000)
 
     def announce(
-        self, account_id: str, *, sha256: str, content_type: str, size_bytes: int
+        self,
+        account_id: str,
+        *,
+        sha256: str,
+        content_type: str,
+        size_bytes: int,
+        completion: Completion | None = None,
     ) -> tuple[Image, bool]:
         """The row for bytes that will come; True when it was made now."""
         values = {"sha256": sha256, "content_type": content_type, "size_bytes": size_bytes}
         with self._database.writing() as connection:
             image, is_new = self._insert_or_renew(connection, account_id, new_id("img"), **values)
-            if is_new or image.object_key is not None:
-                return image, is_new
-            row = connection.execute(  # what was announced last is what will come
-                update(images).where(images.c.id == image.id).values(**values).returning(*images.c)
-            ).one()
-            return _image(row), False
+            if not is_new and image.object_key is None:
+                image = _change(connection, image, values)  # announced last is what will come
+            if completion is not None:
+                completion(connection, image.id, is_new)
+        return image, is_new
 
     def add(
-        self, account_id: str, image_id: str, object_key: str, facts: Facts
+        self,
+        account_id: str,
+        image_id: str,
+        object_key: str,
+        facts: Facts,
+        completion: Completion | None = None,
     ) -> tuple[Image, bool]:
         """Record stored bytes as this account's image; False when it had the same bytes before.
 
         The image in the answer may then be another one, and `object_key` is nobody's.
+        `completion` writes in the same transaction what an idempotency key made.
         """
         found = {
             "object_key": object_key,
@@ -94,12 +106,11 @@ class ImageStore:
             image, is_new = self._insert_or_renew(
                 connection, account_id, image_id, sha256=facts.sha256, **found
             )
-            if is_new or image.object_key is not None:
-                return image, is_new
-            row = connection.execute(
-                update(images).where(images.c.id == image.id).values(**found).returning(*images.c)
-            ).one()
-            return _image(row), True
+            if not is_new and image.object_key is None:
+                image, is_new = _change(connection, image, found), True
+            if completion is not None:
+                completion(connection, image.id, is_new)
+        return image, is_new
 
     def get(self, account_id: str, image_id: str) -> Image:
         """The image; `NotFound`."""
@@ -169,6 +180,14 @@ def _is_needed(image_id: Any) -> ColumnElement[bool]:
     return or_(  # two questions, so that each has its index
         exists().where(jobs.c.image_id == image_id, ACTIVE),
         exists().where(jobs.c.mask_id == image_id, ACTIVE),
+    )
+
+
+def _change(connection: Connection, image: Image, values: dict[str, Any]) -> Image:
+    return _image(
+        connection.execute(
+            update(images).where(images.c.id == image.id).values(**values).returning(*images.c)
+        ).one()
     )
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from shared.db import Database
     from shared.edits import JobSpec
+    from shared.idempotency.claims import Completion
 
 
 CEILING = 10_000  #: rows that a count looks at
@@ -44,11 +45,13 @@ class JobStore:
         spec: JobSpec,
         metadata: Mapping[str, str],
         retried_from: str | None = None,
+        completion: Completion | None = None,
     ) -> Job:
         """Promise a job: one row, `queued`, and its event.
 
         The images are looked at again inside the transaction, so that none can be
-        deleted between the check and the promise; `InvalidRequest` if one was.
+        deleted between the check and the promise; `InvalidRequest` if one was. `completion`
+        writes in the same transaction what an idempotency key made.
         """
         with self._database.writing() as connection:
             _hold_images(connection, account_id, spec)
@@ -62,6 +65,8 @@ class JobStore:
             add_labels(connection, account_id, job.id, metadata)
             record_event(connection, job)
             enter_line(connection, spec.engine, account_id)
+            if completion is not None:
+                completion(connection, job.id, True)
         return job
 
     def get(self, account_id: str, job_id: str) -> Job:

@@ -89,6 +89,8 @@ def test_every_operation_is_described_when_it_is_in_the_document(document: dict[
             kinds = set(response.get("content", {}))
             is_error = int(status) >= 400 and is_ours
             expected = {"application/problem+json"} if is_error else {"application/json"}
+            if path.endswith("/events") and not is_error:
+                expected = {"text/event-stream"}
             assert kinds == (set() if status == "204" else expected), (path, status)
 
 

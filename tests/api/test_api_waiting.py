@@ -142,7 +142,7 @@ def test_a_wait_is_over_when_the_process_is_told_to_end(
 ) -> None:
     path = f"/v1/jobs/{caller.job()['id']}"
     answer = waiting(pool, caller, path)
-    watcher(caller).close()
+    caller.client.application.extensions[EXTENSION].notifier.close()
     assert answer.result(SOON_S).json["status"] == "queued"
     started = time.monotonic()
     assert caller.get(path, headers={"Prefer": LONG}).json["status"] == "queued"

@@ -58,7 +58,7 @@ def test_every_wrong_variable_is_named_when_several_are(monkeypatch: pytest.Monk
     ("name", "value"),
     [
         ("TOWLINE_HEARTBEAT_S", "20"),  # of a lease of 30
-        ("TOWLINE_MAX_WAITS", "200"),  # of 200 threads
+        ("TOWLINE_API_THREADS", "450"),  # for 150 waits and 300 streams
         ("TOWLINE_ENGINES", "warp,magic"),
         ("TOWLINE_ENGINES", ","),
         ("TOWLINE_PORT", "0"),

@@ -1,0 +1,1 @@
+"""What an `Idempotency-Key` made, so that asking twice makes one thing."""

@@ -1,0 +1,363 @@
+"""`Idempotency-Key` over HTTP: what a repeated request gives, and what it is refused with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import func, select
+
+from shared.errors import DatabaseUnavailable, StorageUnavailable
+from shared.idempotency.tables import idempotency_keys
+from shared.images.tables import images
+from shared.jobs.tables import jobs
+from tests.api.calling import Caller, is_problem, local
+from tests.api.test_api_waiting import beside, finish
+from tests.factories import a_picture
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from sqlalchemy import Table
+    from werkzeug.test import TestResponse
+
+    from shared.services import Services
+
+KEY = {"Idempotency-Key": "the-key"}
+#: POSTs that make nothing, or nothing that was not made before: safe to repeat as they are.
+MAKES_NOTHING = {"jobs.validate_job", "jobs.cancel_job", "images.complete_upload"}
+
+
+def count(services: Services, table: Table) -> int:
+    with services.database.reading() as connection:
+        return connection.scalar(select(func.count()).select_from(table)) or 0
+
+
+def same(first: TestResponse, again: TestResponse) -> bool:
+    """Whether the second answer is the first one, replayed."""
+    assert "Idempotency-Replayed" not in first.headers
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert first.status_code == again.status_code, again.text
+    return bool(first.json["id"] == again.json["id"])
+
+
+def of_job(caller: Caller) -> dict[str, Any]:
+    return {"path": "/v1/jobs", "json": caller.body()}
+
+
+def of_retry(caller: Caller) -> dict[str, Any]:
+    job_id = caller.job()["id"]
+    caller.post(f"/v1/jobs/{job_id}/cancel")
+    return {"path": f"/v1/jobs/{job_id}/retry"}
+
+
+def of_picture(caller: Caller) -> dict[str, Any]:
+    return {"path": "/v1/images", "data": a_picture(seed=7), "content_type": "image/png"}
+
+
+def of_upload(caller: Caller) -> dict[str, Any]:
+    body = {"content_type": "image/png", "size_bytes": 5, "sha256": "a" * 64}
+    return {"path": "/v1/images/uploads", "json": body}
+
+
+#: How to make something at each route that declares a key: endpoint, request, table.
+ROUTES: dict[str, tuple[Callable[[Caller], dict[str, Any]], Table]] = {
+    "jobs.submit_job": (of_job, jobs),
+    "jobs.retry_job": (of_retry, jobs),
+    "images.upload_image": (of_picture, images),
+    "images.announce_upload": (of_upload, images),
+}
+
+
+def test_every_post_declares_a_key_or_makes_nothing(app: Flask) -> None:
+    posts = {
+        rule.endpoint
+        for rule in app.url_map.iter_rules()
+        if "POST" in (rule.methods or set()) and rule.rule.startswith("/v1/")
+    }
+    declared = {name for name in posts if hasattr(app.view_functions[name], "is_idempotent")}
+    assert declared == set(ROUTES), "each has its request above, and passes `completion` on"
+    assert posts - declared == MAKES_NOTHING
+
+
+@pytest.mark.parametrize("endpoint", ROUTES)
+def test_one_thing_is_made_when_a_request_is_repeated(
+    caller: Caller, services: Services, endpoint: str
+) -> None:
+    request_of, table = ROUTES[endpoint]
+    request = request_of(caller)
+    before = count(services, table)
+    first = caller.post(**request, headers=KEY)
+    assert first.status_code in (201, 202), first.text
+    assert all(same(first, caller.post(**request, headers=KEY)) for _ in range(3))
+    assert count(services, table) == before + 1
+
+
+@pytest.mark.parametrize("endpoint", ROUTES)
+def test_one_thing_is_made_when_the_answer_was_lost_after_its_commit(
+    caller: Caller, services: Services, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit comes through, its answer does not: 503, and the key remembers all the same."""
+    request_of, table = ROUTES[endpoint]
+    request = request_of(caller)
+    before = count(services, table)
+    real = type(services.database)._transaction
+
+    def lossy(self: Any, kind: Any) -> Any:
+        return _lost_once(real, self, kind, table, before)
+
+    monkeypatch.setattr(type(services.database), "_transaction", lossy)
+    answer = caller.post(**request, headers=KEY)
+    monkeypatch.undo()
+    assert is_problem(answer, 503, "database_unavailable")
+    again = caller.post(**request, headers=KEY)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert count(services, table) == before + 1
+
+
+class _lost_once:  # noqa: N801 - stands where a context manager's function stands
+    """A transaction whose commit is not answered, if it made a row."""
+
+    def __init__(self, real: Any, database: Any, kind: Any, table: Table, before: int) -> None:
+        self._inner = real(database, kind)
+        self._database, self._table, self._before = database, table, before
+
+    def __enter__(self) -> Any:
+        return self._inner.__enter__()
+
+    def __exit__(self, *error: Any) -> Any:
+        handled = self._inner.__exit__(*error)
+        with self._database.engine.connect() as connection:
+            rows = connection.scalar(select(func.count()).select_from(self._table))
+            done = connection.scalar(
+                select(func.count()).where(idempotency_keys.c.object_id.is_not(None))
+            )
+        if error[0] is None and rows > self._before and done:
+            raise DatabaseUnavailable("The answer to the commit was lost.")
+        return handled
+
+
+def test_a_request_makes_another_thing_when_it_has_no_key_or_another(
+    caller: Caller, services: Services
+) -> None:
+    body = caller.body()
+    keys = [None, None, "a", "b"]
+    for key in keys:
+        caller.post("/v1/jobs", json=body, headers={"Idempotency-Key": key} if key else {})
+    assert count(services, jobs) == len(keys)
+
+
+def test_a_key_is_one_accounts_alone_when_two_use_it(
+    caller: Caller, stranger: Caller, services: Services
+) -> None:
+    first, second = (
+        each.post("/v1/jobs", json=each.body(), headers=KEY) for each in (caller, stranger)
+    )
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert "Idempotency-Replayed" not in second.headers
+    assert first.json["id"] != second.json["id"]
+
+
+@pytest.mark.parametrize("header", ["the-key", '"the-key"', ' "the-key" '])
+def test_a_key_is_the_same_when_it_is_quoted_or_bare(caller: Caller, header: str) -> None:
+    body = caller.body()
+    first = caller.post("/v1/jobs", json=body, headers=KEY)
+    assert same(first, caller.post("/v1/jobs", json=body, headers={"Idempotency-Key": header}))
+
+
+def test_a_repeated_body_is_the_same_when_only_its_spelling_differs(caller: Caller) -> None:
+    body = caller.body()
+    first = caller.post("/v1/jobs", json=body, headers=KEY)
+    spelt = json.dumps(dict(reversed(body.items())), indent=3)
+    again = caller.post(
+        "/v1/jobs", data=spelt, content_type="application/json; charset=utf-8", headers=KEY
+    )
+    assert same(first, again)
+
+
+def test_a_key_is_refused_when_it_comes_with_another_body_or_address(
+    caller: Caller, services: Services
+) -> None:
+    body = caller.body()
+    first = caller.post("/v1/jobs", json=body, headers=KEY)
+    for path, options in (
+        ("/v1/jobs", {"json": body | {"timeout_s": 299}}),
+        ("/v1/images", {"data": a_picture(seed=9), "content_type": "image/png"}),
+        (f"/v1/jobs/{first.json['id']}/retry", {}),
+    ):
+        answer = caller.post(path, headers=KEY, **options)
+        assert is_problem(answer, 422, "idempotency_key_reused")
+    assert count(services, jobs) == 1
+    assert same(first, caller.post("/v1/jobs", json=body, headers=KEY))
+
+
+def test_a_form_is_the_same_when_its_boundary_differs(caller: Caller, services: Services) -> None:
+    def send(data: bytes, boundary: str) -> TestResponse:
+        body = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        ).encode()
+        return caller.post(
+            "/v1/images",
+            data=body + data + f"\r\n--{boundary}--\r\n".encode(),
+            content_type=f"multipart/form-data; boundary={boundary}",
+            headers=KEY,
+        )
+
+    first = send(a_picture(seed=1), "one")
+    assert first.status_code == 201
+    assert same(first, send(a_picture(seed=1), "two"))
+    assert is_problem(send(a_picture(seed=2), "one"), 422, "idempotency_key_reused")
+
+
+def test_a_key_remembers_200_when_the_picture_was_there_before(caller: Caller) -> None:
+    caller.image(a_picture(seed=7))
+    request = of_picture(caller)
+    first = caller.post(**request, headers=KEY)
+    assert first.status_code == 200
+    assert same(first, caller.post(**request, headers=KEY))
+
+
+def test_a_key_remembers_nothing_when_the_request_was_refused(
+    caller: Caller, services: Services
+) -> None:
+    image = "img_" + "0" * 32
+    assert caller.post("/v1/jobs", json=caller.body(timeout_s=0), headers=KEY).status_code == 422
+    assert caller.post("/v1/jobs", json=caller.body(image=image), headers=KEY).status_code == 422
+    assert caller.post("/v1/images", data=b"no picture", headers=KEY).status_code == 415
+    running = caller.job()["id"]
+    retry = caller.post(f"/v1/jobs/{running}/retry", headers=KEY)
+    assert is_problem(retry, 409, "job_not_final")
+    assert count(services, idempotency_keys) == 0
+    assert caller.post("/v1/jobs", json=caller.body(), headers=KEY).status_code == 202
+
+
+def test_a_key_remembers_nothing_when_the_server_failed(
+    caller: Caller, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise StorageUnavailable("away")
+
+    request = of_picture(caller)
+    monkeypatch.setattr(type(services.objects), "put", fail)
+    assert caller.post(**request, headers=KEY).status_code == 503
+    monkeypatch.undo()
+    assert count(services, idempotency_keys) == 0
+    assert caller.post(**request, headers=KEY).status_code == 201
+
+
+def test_a_key_remembers_nothing_when_known_bytes_could_not_be_restored(
+    caller: Caller, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller.image(a_picture(seed=7))
+
+    def fail(*_: Any) -> None:
+        raise StorageUnavailable("away")
+
+    monkeypatch.setattr(type(services.objects), "size", fail)
+    assert caller.post(**of_picture(caller), headers=KEY).status_code == 503
+    monkeypatch.undo()
+    assert count(services, idempotency_keys) == 0
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", '"', "k" * 256, "\xfc"])
+def test_a_request_is_refused_when_its_key_cannot_be_read(
+    caller: Caller, services: Services, key: str
+) -> None:
+    answer = caller.post("/v1/jobs", json=caller.body(), headers={"Idempotency-Key": key})
+    assert is_problem(answer, 400, "idempotency_key_malformed")
+    assert count(services, jobs) == 0
+
+
+@pytest.mark.parametrize("endpoint", ROUTES)
+def test_a_key_is_gone_when_what_it_made_was_deleted(
+    caller: Caller, services: Services, endpoint: str
+) -> None:
+    request_of, table = ROUTES[endpoint]
+    request = request_of(caller)
+    made = caller.post(**request, headers=KEY).json["id"]
+    if table is jobs:
+        caller.post(f"/v1/jobs/{made}/cancel")
+        assert caller.delete(f"/v1/jobs/{made}").status_code == 204
+    else:
+        assert caller.delete(f"/v1/images/{made}").status_code == 204
+    before = count(services, table)
+    answer = caller.post(**request, headers=KEY)
+    assert is_problem(answer, 410, "idempotency_key_gone")
+    assert made in answer.json["detail"]
+    assert count(services, table) == before
+    assert caller.post(**request, headers={"Idempotency-Key": "another"}).status_code < 300
+
+
+def test_a_replay_shows_the_thing_as_it_is_now(caller: Caller, services: Services) -> None:
+    body = caller.body()
+    first = caller.post("/v1/jobs", json=body, headers=KEY)
+    finish(services)
+    again = caller.post("/v1/jobs", json=body, headers=KEY)
+    assert same(first, again)
+    assert again.json["status"] == "succeeded"
+    assert again.json["result"]["candidates"][0]["url"]
+    assert again.headers["Location"] == first.headers["Location"]
+    waited = caller.post("/v1/jobs", json=body, headers=KEY | {"Prefer": "wait=9"})
+    assert (waited.status_code, waited.json["id"]) == (200, first.json["id"])
+    assert waited.headers["Preference-Applied"] == "wait=9"
+    assert waited.headers["Idempotency-Replayed"] == "true"
+
+
+def test_a_replay_waits_for_the_job_when_it_is_preferred(
+    caller: Caller, services: Services
+) -> None:
+    body = caller.body()
+    first = caller.post("/v1/jobs", json=body, headers=KEY)
+    late = caller.post("/v1/jobs", json=body, headers=KEY | {"Prefer": "wait=1"})
+    assert (late.status_code, late.json["status"]) == (202, "queued")
+    with ThreadPoolExecutor(1) as pool:
+        replay = pool.submit(
+            beside(caller).post, "/v1/jobs", json=body, headers=KEY | {"Prefer": "wait=60"}
+        )
+        time.sleep(0.1)
+        finish(services)
+        answer = replay.result(10)
+    assert (answer.status_code, answer.json["status"]) == (200, "succeeded")
+    assert answer.json["id"] == first.json["id"]
+
+
+def test_a_replayed_upload_has_a_fresh_url_that_works(caller: Caller) -> None:
+    data = a_picture(seed=3)
+    body = {
+        "content_type": "image/png",
+        "size_bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    first, again = (caller.post("/v1/images/uploads", json=body, headers=KEY) for _ in range(2))
+    assert same(first, again)
+    upload = again.json["upload"]
+    put = caller.client.put(local(upload["url"]), data=data, headers=upload["headers"])
+    assert put.status_code == 200
+    assert caller.post(f"/v1/images/{first.json['id']}/complete").status_code == 200
+
+
+def test_a_request_is_unavailable_when_its_key_cannot_be_taken(
+    caller: Caller, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise DatabaseUnavailable("away")
+
+    body = caller.body()
+    monkeypatch.setattr(type(services.idempotency), "take", fail)
+    assert is_problem(caller.post("/v1/jobs", json=body, headers=KEY), 503, "database_unavailable")
+    monkeypatch.undo()
+    assert caller.post("/v1/jobs", json=body, headers=KEY).status_code == 202
+
+
+def test_a_key_is_in_the_document_where_it_is_heeded(app: Flask) -> None:
+    paths = app.test_client().get("/openapi.json").json["paths"]  # type: ignore[index]
+    for path, operations in paths.items():
+        for operation in operations.values():
+            names = [each["name"] for each in operation.get("parameters", [])]
+            is_heeded = operation["operationId"] in {name.split(".")[1] for name in ROUTES}
+            assert ("Idempotency-Key" in names) == is_heeded, path
+            assert not is_heeded or {"409", "410", "422"} <= set(operation["responses"])
