@@ -10,6 +10,7 @@ from flask import current_app, g
 
 if TYPE_CHECKING:
     from api.waiting import FinalWatcher
+    from shared.accounts.account import Caller
     from shared.objects import ClientUrls
     from shared.services import Services
     from shared.signed_urls import UrlSigner
@@ -44,4 +45,9 @@ def services() -> Services:
 
 def account_id() -> str:
     """The account whose key came with the request."""
-    return cast("str", g.account_id)
+    return caller().account_id
+
+
+def caller() -> Caller:
+    """Whose request it is, by which key."""
+    return cast("Caller", g.caller)

@@ -10,7 +10,14 @@ from werkzeug.exceptions import HTTPException
 
 from api.codes import CODES, PROBLEMS
 from api.context import services
-from shared.errors import InvalidRequest, TowlineError, Violation
+from shared.errors import (
+    InsufficientScope,
+    InvalidRequest,
+    LimitExceeded,
+    TowlineError,
+    Unauthorized,
+    Violation,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -85,8 +92,22 @@ def _towline(error: TowlineError) -> Response:
     if error.code not in PROBLEMS:
         return _unforeseen(error)
     log.info("refused", code=error.code, error=error.message, cause=repr(error.__cause__))
-    headers = {"WWW-Authenticate": "Bearer"} if error.code == "unauthorized" else None
-    return problem(error.code, error.message, headers=headers)
+    return problem(error.code, error.message, headers=_headers(error))
+
+
+def _headers(error: TowlineError) -> dict[str, str]:
+    """What the header of the answer has to say (RFC 6750, section 3; RFC 9110, 10.2.3)."""
+    match error:
+        case Unauthorized(is_about_the_key=True):
+            return {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        case Unauthorized():
+            return {"WWW-Authenticate": "Bearer"}
+        case InsufficientScope():
+            challenge = f'Bearer error="insufficient_scope", scope="{error.scope}"'
+            return {"WWW-Authenticate": challenge}
+        case LimitExceeded():
+            return {"Retry-After": str(error.retry_after_s)}
+    return {}
 
 
 def _http(error: HTTPException) -> Response:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import select, update
 
+from shared.accounts.tables import api_keys, deleted_accounts
+from shared.audit.tables import audit_log
 from shared.edits import Drag, JobSpec, Point
 from shared.images.store import Facts, Image
 from shared.images.tables import images
@@ -37,6 +39,9 @@ CLOCKS = {
            "finished_at", "expires_at", "retain_until", "cancel_requested_at"),
     images: ("created_at", "expires_at"),
     workers: ("seen_at",),
+    api_keys: ("created_at", "expires_at", "last_used_at"),
+    audit_log: ("created_at",),
+    deleted_accounts: ("deleted_at",),
 }  # fmt: skip
 
 _numbers = count(1)

@@ -92,6 +92,12 @@ def collect_orphans(services: Services) -> None:
     services.orphans.collect()
 
 
+def forget_records(services: Services) -> None:
+    """Entries of the audit log past their retention; accounts that are long gone."""
+    services.audit_log.forget_old()
+    services.account_deletion.forget_old()
+
+
 def forget_dead_workers(services: Services) -> None:
     """Workers that ended without a word."""
     services.engines_up.forget_dead()
@@ -111,6 +117,7 @@ HOUSEKEEPING: tuple[Step, ...] = (
     forget_old_jobs,
     forget_old_images,
     collect_orphans,
+    forget_records,
 )
 
 

@@ -20,6 +20,7 @@ from shared.errors import (
     ImageTooLarge,
     InvalidRequest,
     NotFound,
+    StorageFull,
     UploadMismatch,
     Violation,
 )
@@ -105,6 +106,8 @@ def keep_picture(data: bytes, account: str) -> tuple[Image, bool]:
         _restore(known.object_key, data)
         return known, False
     settings = services().settings
+    if known is None:
+        services().images.require_room(account, len(data))
     with context().decoding:
         found = inspect(
             data, max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
@@ -113,7 +116,11 @@ def keep_picture(data: bytes, account: str) -> tuple[Image, bool]:
     image_id = known.id if known is not None else new_id("img")
     key = image_key(account, sha256, image_id)
     services().objects.put(key, data)
-    image, is_new = services().images.add(account, image_id, key, facts)
+    try:
+        image, is_new = services().images.add(account, image_id, key, facts)
+    except StorageFull:  # a rival took the room
+        services().objects.delete(key)
+        raise
     if image.object_key != key:  # a rival stored the same bytes first
         services().objects.delete(key)
     return image, is_new

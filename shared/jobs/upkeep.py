@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, or_, select
 
+from shared.accounts.usage import STORED_BYTES, add_usage
 from shared.db import now_ms
 from shared.errors import TimedOut, WorkerLost
 from shared.jobs.job import Job, job_from_row
@@ -138,7 +139,8 @@ class Upkeep:
     def forget(self, job: Job) -> None:
         """Delete the row of a job, and its events with it."""
         with self._database.writing() as connection:
-            connection.execute(delete(jobs).where(jobs.c.id == job.id))
+            if connection.execute(delete(jobs).where(jobs.c.id == job.id)).rowcount:
+                add_usage(connection, job.account_id, STORED_BYTES, -(job.stored_bytes or 0))
 
     def _ended(self) -> dict[str, object]:
         return {"finished_at": now_ms(), "retain_until": now_ms() + self._retention_ms}

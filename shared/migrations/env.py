@@ -9,11 +9,17 @@ from alembic import context
 from sqlalchemy import func, select, text
 
 import shared.accounts.tables
+import shared.audit.tables
 import shared.images.tables
 import shared.jobs.tables
 from shared.db import Database, metadata
 
-TABLES = (shared.accounts.tables, shared.images.tables, shared.jobs.tables)
+TABLES = (
+    shared.accounts.tables,
+    shared.audit.tables,
+    shared.images.tables,
+    shared.jobs.tables,
+)
 
 LOCK = 0x70771147  #: "towline", nearly: the same for all who migrate one database
 
