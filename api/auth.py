@@ -33,6 +33,7 @@ def register_identification(app: Flask) -> None:
     app.before_request(_authorize)
     app.after_request(_finish)
     app.after_request(tell_limits)
+    app.teardown_request(lambda _: act_as(None))  # threads serve one request after the other
 
 
 def _name_request() -> None:
@@ -41,7 +42,6 @@ def _name_request() -> None:
     given = request.headers.get("X-Request-Id", "")
     g.request_id = given if _SANE.fullmatch(given) else uuid.uuid4().hex
     structlog.contextvars.clear_contextvars()
-    act_as(None)  # threads serve one request after the other
     structlog.contextvars.bind_contextvars(request=g.request_id)
 
 
