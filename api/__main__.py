@@ -1,15 +1,22 @@
-"""`python -m api serve` and `python -m api key create --account NAME`."""
+"""`python -m api serve`, and what an operator does with accounts and keys.
+
+Exit status: 0 done, 1 refused (there is no such account, or there is one already), 2 the
+command or the settings are wrong, 75 a server is away: the same command may succeed later.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
+from api.commands import add_commands, run_command
 from api.server import Server
-from shared.errors import TowlineError
+from shared.errors import TowlineError, Unavailable
 from shared.services import build_services
 from shared.settings import Settings, SettingsError, read_settings
 from shared.telemetry.logging import set_up_logging
+
+REFUSED, WRONG, AWAY = 1, 2, 75  #: 75 is EX_TEMPFAIL of sysexits.h
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,33 +24,29 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = _parse(arguments)
     try:
         settings = read_settings()
-        if chosen.command == "key":
-            return _create_key(settings, chosen.account)
-        return _serve(settings)
-    except (SettingsError, TowlineError) as error:
-        print(error, file=sys.stderr)
-        return 2
+        if chosen.command == "serve":
+            return _serve(settings)
+        run_command(chosen, build_services(settings))
+    except SettingsError as error:
+        return _say(error, WRONG)
+    except Unavailable as error:
+        return _say(error, AWAY)
+    except TowlineError as error:
+        return _say(error, REFUSED)
+    return 0
+
+
+def _say(error: Exception, status: int) -> int:
+    print(error, file=sys.stderr)
+    return status
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m api", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve", help="serve the API")
-    key = commands.add_parser("key", help="API keys").add_subparsers(dest="verb", required=True)
-    create = key.add_parser("create", help="make a key and print it: it is shown this once")
-    create.add_argument("--account", required=True, type=_account_name, help="made if it is new")
+    add_commands(commands)
     return parser.parse_args(arguments)
-
-
-def _account_name(text: str) -> str:
-    if not 1 <= len(text.strip()) <= 200:
-        raise argparse.ArgumentTypeError("an account's name has 1 to 200 characters")
-    return text.strip()
-
-
-def _create_key(settings: Settings, account: str) -> int:
-    print(build_services(settings).accounts.create_key(account).text)
-    return 0
 
 
 def _serve(settings: Settings) -> int:

@@ -12,17 +12,20 @@ from werkzeug.routing import BaseConverter
 
 from api.auth import register_identification
 from api.context import EXTENSION, Context
+from api.cors import register_cors
 from api.docs import docs
 from api.feeds import Feeds
 from api.notifier import Notifier
 from api.openapi import make_app
 from api.problems import register_error_handlers
+from api.routes.account import account
 from api.routes.engines import engines
 from api.routes.events import events
 from api.routes.health import health
 from api.routes.images import images
 from api.routes.jobs import jobs
 from api.routes.objects import objects
+from api.scopes import require_declared_scopes
 from api.strict_json import StrictRequest, json_pointer, shape_violation
 from api.studio import studio
 from api.waiting import FinalWatcher
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
     from flask_openapi3 import OpenAPI
 
     from shared.services import Services
+
+
+LISTS = {"jobs.list_jobs", "account.list_audit_log"}
 
 
 class _ImageId(BaseConverter):
@@ -63,20 +69,22 @@ def create_app(services: Services) -> OpenAPI:
     )
     app.validation_error_callback = _refuse
     app.url_map.converters.update(image=_ImageId, job=_JobId)
+    register_cors(app)
     register_identification(app)
     app.before_request(_refuse_query)
     register_error_handlers(app)
-    for api_blueprint in (images, jobs, events, engines, health):
+    for api_blueprint in (images, jobs, events, engines, account, health):
         app.register_api(api_blueprint)
     app.register_blueprint(objects)
     app.register_blueprint(docs)
     app.register_blueprint(studio)
+    require_declared_scopes(app)
     return app
 
 
 def _refuse_query() -> None:
-    """No address under `/v1` but the list of jobs takes parameters."""
-    if request.path.startswith("/v1/") and request.args and request.endpoint != "jobs.list_jobs":
+    """No address under `/v1` but the lists takes parameters."""
+    if request.path.startswith("/v1/") and request.args and request.endpoint not in LISTS:
         raise InvalidRequest(
             Violation(json_pointer([name]), "unknown_field", "there is no such parameter")
             for name in request.args

@@ -1,4 +1,8 @@
-"""Who is calling: a Bearer key (RFC 6750) on all of `/v1`, and a name for each request."""
+"""Who is calling: a Bearer key (RFC 6750) on all of `/v1`, and a name for each request.
+
+Refused in this order: no key or no good one (401), one without the scope (403), too many
+requests (429). What the request changes is the key's, in the audit log.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,10 @@ import structlog
 from flask import Flask, Response, g, request
 
 from api.context import services
-from shared.errors import Unauthorized
+from api.limits import count_request, tell_limits
+from api.scopes import NEEDED, operation_of
+from shared.audit.trail import Actor, act_as
+from shared.errors import InsufficientScope, Unauthorized
 
 log = structlog.get_logger()
 
@@ -25,6 +32,8 @@ def register_identification(app: Flask) -> None:
     app.before_request(_name_request)
     app.before_request(_authorize)
     app.after_request(_finish)
+    app.after_request(tell_limits)
+    app.teardown_request(lambda _: act_as(None))  # threads serve one request after the other
 
 
 def _name_request() -> None:
@@ -41,11 +50,14 @@ def _authorize() -> None:
         return
     match = _BEARER.fullmatch(request.headers.get("Authorization", ""))
     if match is None:
-        raise Unauthorized(f"{HINT}.")
-    account_id = services().accounts.account_of(match.group(1))
-    if account_id is None:
-        raise Unauthorized(f"This key is not known here, or was revoked. {HINT}.")
-    g.account_id = account_id
+        raise Unauthorized(f"{HINT}.", is_about_the_key=False)
+    g.caller = caller = services().accounts.identify(match.group(1))
+    if request.endpoint is not None:
+        needed = NEEDED[operation_of(request.endpoint)]
+        if needed not in caller.key.scopes:
+            raise InsufficientScope(needed)
+    count_request(caller)
+    act_as(Actor("key", caller.key.id, g.request_id))
 
 
 def _read_rest() -> None:

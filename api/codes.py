@@ -33,7 +33,14 @@ PROBLEMS = {
     "unauthorized": Code(
         401,
         "No valid API key",
-        "Send `Authorization: Bearer tow_...`. The key is missing, unknown or revoked.",
+        "Send `Authorization: Bearer tow_...`. The key is missing, unknown, revoked or expired.",
+    ),
+    "insufficient_scope": Code(
+        403,
+        "The key may not do this",
+        "The key is good, but has not the scope that this needs: `read` to look, `write` to"
+        " change, `admin` for the audit log and for webhooks. `WWW-Authenticate` names it. Make"
+        " another key with `python -m api key create --scopes`.",
     ),
     "url_refused": Code(
         403,
@@ -50,6 +57,11 @@ PROBLEMS = {
         405,
         "The address does not take this method",
         "The `Allow` header lists the methods that it takes.",
+    ),
+    "account_exists": Code(
+        409,
+        "There is an account of this name",
+        "Said by `python -m api account create` alone. Choose another name.",
     ),
     "image_in_use": Code(
         409,
@@ -122,6 +134,30 @@ PROBLEMS = {
         "The request is not valid",
         "`errors` lists every violation with its pointer and its own code. When all of them"
         " share one code, that code stands at the top instead.",
+    ),
+    "rate_limited": Code(
+        429,
+        "Too many requests",
+        "The account has made as many requests as it may in a second. Go on after"
+        " `Retry-After`; `RateLimit` says on every answer how many are left.",
+    ),
+    "too_many_queued_jobs": Code(
+        429,
+        "Too many jobs wait",
+        "As many of the account's jobs are queued as may be (`GET /v1/account`). Submit more"
+        " when some have been started, after `Retry-After` at the earliest.",
+    ),
+    "storage_quota_exceeded": Code(
+        429,
+        "The account's storage is full",
+        "Its images and results take as many bytes as they may (`GET /v1/account`). Delete what"
+        " is not needed, or wait until it is past its retention.",
+    ),
+    "pixel_quota_exceeded": Code(
+        429,
+        "The month's pixels are spent",
+        "The pictures that the account's jobs ask for (width x height x candidates) have more"
+        " pixels than are left for this month (UTC). `Retry-After` is when the next one begins.",
     ),
     "internal_error": Code(
         500,

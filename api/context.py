@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from api.feeds import Feeds
     from api.notifier import Notifier
     from api.waiting import FinalWatcher
+    from shared.accounts.account import Caller
     from shared.objects import ClientUrls
     from shared.services import Services
     from shared.signed_urls import UrlSigner
@@ -49,4 +50,9 @@ def services() -> Services:
 
 def account_id() -> str:
     """The account whose key came with the request."""
-    return cast("str", g.account_id)
+    return caller().account_id
+
+
+def caller() -> Caller:
+    """Whose request it is, by which key."""
+    return cast("Caller", g.caller)

@@ -17,6 +17,7 @@ from pydantic.json_schema import models_json_schema
 import api.schemas
 from api.idempotency import HEADER, KEY_PATTERN, MAX_CHARACTERS, REPLAYED
 from api.problems import PROBLEM_JSON
+from api.scopes import NEEDED
 from shared import __version__
 
 TITLE = "Towline"
@@ -32,7 +33,7 @@ SECURITY: dict[str, Any] = {
         "description": "`tow_<id>_<secret>`, made with `python -m api key create`",
     }
 }
-ALWAYS = (400, 401, 500)  #: what every operation under /v1 may answer
+ALWAYS = (400, 401, 403, 429, 500)  #: what every operation under /v1 may answer
 PREFER = {"x-prefer": True}  #: the operation takes the `Prefer` header
 LAST_EVENT_ID = {"x-last-event-id": True}  #: the operation takes the `Last-Event-ID` header
 #: The kinds of events, and what describes the data of each.
@@ -44,6 +45,7 @@ EVENTS = {
 _DESCRIPTIONS = {
     400: "The request cannot be read",
     401: "No valid API key",
+    403: "The key has not the scope",
     404: "There is no such thing, or it is not yours",
     409: "Its state forbids it now",
     410: "What the key made was deleted",
@@ -51,6 +53,7 @@ _DESCRIPTIONS = {
     413: "Too large",
     415: "Not a type that is taken",
     422: "Not valid; `errors` has every violation",
+    429: "A limit of the account; `Retry-After` says when to come back",
     500: "Nobody foresaw it; the log has it under the request's id",
     503: "A server that is needed does not answer; try again",
 }
@@ -143,6 +146,8 @@ def _mend(operation: dict[str, Any]) -> None:
     unprocessable = operation["responses"].get("422", {})
     if "application/json" in unprocessable.get("content", {}):
         del operation["responses"]["422"]
+    if operation.get("security"):  # OpenAPI 3.1 has roles for keys, too
+        operation["security"] = [{"key": [NEEDED[operation["operationId"]].value]}]
     if operation.pop("x-prefer", False):
         operation.setdefault("parameters", []).append(_PREFER_PARAMETER)
     if operation.pop("x-last-event-id", False):

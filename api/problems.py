@@ -10,7 +10,15 @@ from werkzeug.exceptions import HTTPException
 
 from api.codes import CODES, PROBLEMS
 from api.context import services
-from shared.errors import InvalidRequest, TowlineError, Violation
+from shared.errors import (
+    IdempotencyKeyInFlight,
+    InsufficientScope,
+    InvalidRequest,
+    LimitExceeded,
+    TowlineError,
+    Unauthorized,
+    Violation,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,11 +27,6 @@ log = structlog.get_logger()
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_S = 1
-_RETRY_AFTER = {"Retry-After": str(RETRY_AFTER_S)}
-_HEADERS = {
-    "unauthorized": {"WWW-Authenticate": "Bearer"},
-    "idempotency_key_in_flight": _RETRY_AFTER,
-}
 
 _BY_STATUS = {
     400: "malformed_request",
@@ -57,7 +60,7 @@ def problem(
         body["errors"] = [violation_to_json(violation) for violation in errors]
     response = Response(json.dumps(body), status=status, content_type=PROBLEM_JSON)
     if status == 503:
-        response.headers.update(_RETRY_AFTER)
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
     response.headers.update(headers or {})
     return response
 
@@ -90,7 +93,24 @@ def _towline(error: TowlineError) -> Response:
     if error.code not in PROBLEMS:
         return _unforeseen(error)
     log.info("refused", code=error.code, error=error.message, cause=repr(error.__cause__))
-    return problem(error.code, error.message, headers=_HEADERS.get(error.code))
+    return problem(error.code, error.message, headers=_headers(error))
+
+
+def _headers(error: TowlineError) -> dict[str, str]:
+    """What the header of the answer has to say (RFC 6750, section 3; RFC 9110, 10.2.3)."""
+    match error:
+        case Unauthorized(is_about_the_key=True):
+            return {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        case Unauthorized():
+            return {"WWW-Authenticate": "Bearer"}
+        case InsufficientScope():
+            challenge = f'Bearer error="insufficient_scope", scope="{error.scope}"'
+            return {"WWW-Authenticate": challenge}
+        case IdempotencyKeyInFlight():
+            return {"Retry-After": str(RETRY_AFTER_S)}
+        case LimitExceeded():
+            return {"Retry-After": str(error.retry_after_s)}
+    return {}
 
 
 def _http(error: HTTPException) -> Response:

@@ -9,11 +9,18 @@
     │   │   ├── ImageUnreadable
     │   │   └── UploadMismatch
     │   ├── Unauthorized
+    │   ├── InsufficientScope         the key may not do this
     │   ├── NotFound
     │   ├── IdempotencyKeyMalformed
     │   ├── IdempotencyKeyReused      for another request
     │   ├── IdempotencyKeyGone        what it made was deleted since
+    │   ├── LimitExceeded             the account's own limits; says when to come back
+    │   │   ├── RateLimited
+    │   │   ├── TooManyQueued
+    │   │   ├── StorageFull
+    │   │   └── PixelsSpent
     │   └── Conflict                  the state of a thing forbids it
+    │       ├── AccountExists
     │       ├── ImageInUse
     │       ├── ImageNotUploaded
     │       ├── JobNotFinal
@@ -110,9 +117,23 @@ class UploadMismatch(PictureError):
 
 
 class Unauthorized(RequestError):
-    """No key, or one that is unknown or revoked."""
+    """No key, or one that is unknown, revoked or expired."""
 
     code = "unauthorized"
+
+    def __init__(self, message: str, *, is_about_the_key: bool = True) -> None:
+        super().__init__(message)
+        self.is_about_the_key = is_about_the_key  #: False: there was none
+
+
+class InsufficientScope(RequestError):
+    """The key is good, but has not the scope that this needs."""
+
+    code = "insufficient_scope"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"This needs a key with the scope `{scope}`.")
+        self.scope = scope
 
 
 class NotFound(RequestError):
@@ -139,8 +160,46 @@ class IdempotencyKeyGone(RequestError):
     code = "idempotency_key_gone"
 
 
+class LimitExceeded(RequestError):
+    """A limit of the account; `retry_after_s` is when another try may succeed."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(LimitExceeded):
+    """More requests in a second than the account may make."""
+
+    code = "rate_limited"
+
+
+class TooManyQueued(LimitExceeded):
+    """As many jobs wait as the account may have waiting."""
+
+    code = "too_many_queued_jobs"
+
+
+class StorageFull(LimitExceeded):
+    """The account's images and results take all the room that it has."""
+
+    code = "storage_quota_exceeded"
+
+
+class PixelsSpent(LimitExceeded):
+    """The month's pixels are spent."""
+
+    code = "pixel_quota_exceeded"
+
+
 class Conflict(RequestError):
     """The state of the thing forbids it now."""
+
+
+class AccountExists(Conflict):
+    """Another account has this name."""
+
+    code = "account_exists"
 
 
 class ImageInUse(Conflict):

@@ -8,7 +8,8 @@ orphan. The storage is listed first, then the database is asked what is needed:
     results/<account>/<job>/<attempt>/...   the job's result names it, or this attempt runs
 
 The others go once they are older than the grace, and so does what a killed process left
-half-written. What has another form, or belongs to an account that this database does not
+half-written. That an account was deleted is known for as long, so that what turns up of it
+later goes too. What has another form, or belongs to an account that this database does not
 know, is somebody else's and stays. Why nothing that is needed can be taken:
 `docs/decisions/0031-what-no-row-points-to.md`.
 """
@@ -22,9 +23,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import select, union_all
 
-from shared.accounts.tables import accounts
+from shared.accounts.tables import accounts, deleted_accounts
 from shared.ids import id_form
 from shared.images.tables import images
 from shared.jobs.state import JobState
@@ -126,7 +127,11 @@ class Orphans:
 
 
 def _known_accounts(connection: Connection, ids: Collection[str]) -> set[str]:
-    return set(connection.scalars(select(accounts.c.id).where(accounts.c.id.in_(ids))))
+    """Those that are there, and those that were deleted."""
+    known = union_all(
+        *(select(table.c.id).where(table.c.id.in_(ids)) for table in (accounts, deleted_accounts))
+    )
+    return set(connection.scalars(known))
 
 
 def _needed_images(connection: Connection, names: list[_Name]) -> Iterator[str]:

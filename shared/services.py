@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from shared.accounts.deletion import AccountDeletion
+from shared.accounts.limiter import Limiter
+from shared.accounts.limits import LIMITS, Limits
 from shared.accounts.store import AccountStore
+from shared.audit.store import AuditLog
 from shared.db import Database
 from shared.engines_up import EnginesUp
 from shared.idempotency.store import IdempotencyStore
@@ -30,7 +34,10 @@ class Services:
     settings: Settings
     database: Database
     accounts: AccountStore
+    account_deletion: AccountDeletion
+    audit_log: AuditLog
     idempotency: IdempotencyStore
+    limiter: Limiter
     images: ImageStore
     jobs: JobStore
     histories: HistoryStore
@@ -48,18 +55,27 @@ def build_services(settings: Settings) -> Services:
     database = Database(settings.database)
     objects = _objects(settings)
     engines_up = EnginesUp(database, alive_s=settings.lease_s)
+    limits = Limits.of({name: getattr(settings, f"limit_{name}") for name in LIMITS})
     return Services(
         settings=settings,
         database=database,
-        accounts=AccountStore(database),
+        accounts=AccountStore(database, defaults=limits),
+        account_deletion=AccountDeletion(
+            database, objects, orphan_grace_s=settings.orphan_grace_hours * 3600
+        ),
+        audit_log=AuditLog(database, retention_days=settings.audit_retention_days),
         idempotency=IdempotencyStore(database),
-        images=ImageStore(database, retention_days=settings.image_retention_days),
-        jobs=JobStore(database, result_retention_days=settings.result_retention_days),
+        limiter=Limiter(settings.redis_url.get_secret_value()),
+        images=ImageStore(database, retention_days=settings.image_retention_days, defaults=limits),
+        jobs=JobStore(
+            database, result_retention_days=settings.result_retention_days, defaults=limits
+        ),
         histories=HistoryStore(database),
         leases=LeaseStore(
             database,
             lease_s=settings.lease_s,
             result_retention_days=settings.result_retention_days,
+            defaults=limits,
         ),
         upkeep=Upkeep(
             database,

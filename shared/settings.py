@@ -23,6 +23,8 @@ MAX_S3_TTL_S = 7 * 86_400
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?/?|https?://\[[0-9a-fA-F:]+\](:\d+)?/?")
 
+#: As browsers write it in `Origin`: no path, no slash at the end.
+Origin = Annotated[str, Field(pattern=r"^https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]+)?$")]
 AttentionKernel = Literal["flash", "cudnn", "efficient", "math"]
 #: Width and height of a canvas in pixels, and how many candidates go through it at once.
 FixedSize = Annotated[str, Field(pattern=r"^[1-9]\d*x[1-9]\d*x[1-9]\d*$")]
@@ -65,6 +67,15 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(40_000_000, ge=1)
     provenance: Literal["on", "off"] = "on"
 
+    # What an account may have and do, unless it has limits of its own; 0: no limit
+    limit_requests_per_s: int = Field(1000, ge=0)
+    limit_queued_jobs: int = Field(0, ge=0)
+    limit_running_jobs: int = Field(0, ge=0)
+    limit_stored_bytes: int = Field(0, ge=0)
+    limit_pixels_per_month: int = Field(0, ge=0)
+    audit_retention_days: float = Field(90.0, gt=0, allow_inf_nan=False)
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode] = ()
+
     # The model of `lightningdrag`
     model_dir: Path | None = None
     model_scheduler: Scheduler = "lcm"
@@ -103,7 +114,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "text", "json"] = "auto"
 
-    @field_validator("engines", "model_attention", "model_fixed_sizes", mode="before")
+    @field_validator(
+        "engines", "model_attention", "model_fixed_sizes", "cors_origins", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -37,6 +37,12 @@ _LABELS = """
 INSERT INTO job_labels (account_id, label, job_id)
 SELECT account_id, :label, id FROM jobs WHERE id >= :first AND image_id = 'img_none'
 """
+_ENTRIES = """
+INSERT INTO audit_log (id, account_id, action, subject, details, actor, actor_id, created_at)
+{count} SELECT 'aud_' || (1000000000000 + n), 'acc_' || (100000 + n % :accounts), 'job.created',
+    'job_' || n, {details}, 'key', CAST(n % 100 AS TEXT), :now
+FROM c
+"""
 METADATA = {"batch": "crowd"}
 _DAY_MS = 86_400_000
 
@@ -82,6 +88,13 @@ class Crowd:
             (pair,) = METADATA.items()
             connection.execute(text(_LABELS), {"label": label_of(*pair), "first": first})
         self._jobs += count
+
+    def entries(self, count: int, *, accounts: int = 1) -> None:
+        """As many entries of the audit log, dealt out to the first accounts."""
+        details = "'{}'" if self._database.engine.dialect.name == "sqlite" else "CAST('{}' AS JSON)"
+        values = {"count": count, "accounts": accounts, "now": int(time.time() * 1000)}
+        with self._database.writing() as connection:
+            connection.execute(text(_ENTRIES.format(count=_COUNT, details=details)), values)
 
     def settle(self) -> None:
         """What PostgreSQL's autovacuum does by itself; SQLite has nothing of the kind."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import select, update
 
+from shared.accounts.tables import api_keys, deleted_accounts
+from shared.audit.tables import audit_log
 from shared.edits import Drag, JobSpec, Point
 from shared.idempotency.tables import idempotency_keys
 from shared.images.store import Facts, Image
@@ -40,6 +42,9 @@ CLOCKS = {
     images: ("created_at", "expires_at"),
     workers: ("seen_at",),
     idempotency_keys: ("expires_at",),
+    api_keys: ("created_at", "expires_at", "last_used_at"),
+    audit_log: ("created_at",),
+    deleted_accounts: ("deleted_at",),
 }  # fmt: skip
 
 _numbers = count(1)

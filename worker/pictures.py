@@ -74,32 +74,38 @@ def _fetch(image_id: str, job: Job, services: Services) -> bytes:
 
 def store_result(job: Job, edit: Edit, outcome: Outcome, services: Services) -> dict[str, Any]:
     """Store every candidate under this attempt's own names; the job's result, less its timings."""
-    candidates = [
+    stored = [
         _store_candidate(job, index, candidate, services)
         for index, candidate in enumerate(outcome.candidates)
     ]
+    candidates = [candidate for candidate, _ in stored]
+    stored_bytes = sum(size_bytes for _, size_bytes in stored)
     mask_key = None
     if job.spec.mask is None:
         mask_key = result_key(job.account_id, job.id, job.attempt, MASK_NAME)
-        services.objects.put(mask_key, encode_mask(edit.mask_HW))
+        mask = encode_mask(edit.mask_HW)
+        services.objects.put(mask_key, mask)
+        stored_bytes += len(mask)
     return {
         "candidates": candidates,
         "engine": job.spec.engine,
         "warnings": [{"code": w.code, "detail": w.detail} for w in outcome.warnings],
         "cached": False,
         "mask_key": mask_key,
+        "stored_bytes": stored_bytes,
     }
 
 
 def _store_candidate(
     job: Job, index: int, candidate: Candidate, services: Services
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], int]:
+    """What the result says of it, and its bytes."""
     form = job.spec.options["format"]
     data = encode(candidate.picture_HWC, form, _provenance(job, services))
     key = result_key(job.account_id, job.id, job.attempt, candidate_name(index, form))
     services.objects.put(key, data)
     height, width = candidate.picture_HWC.shape[:2]
-    return {
+    said = {
         "index": index,
         "seed": candidate.seed,
         "key": key,
@@ -107,6 +113,7 @@ def _store_candidate(
         "width": width,
         "height": height,
     }
+    return said, len(data)
 
 
 def _provenance(job: Job, services: Services) -> bytes | None:

@@ -103,6 +103,12 @@ def collect_orphans(services: Services) -> None:
     services.orphans.collect()
 
 
+def forget_records(services: Services) -> None:
+    """Entries of the audit log past their retention; accounts that are long gone."""
+    services.audit_log.forget_old()
+    services.account_deletion.forget_old()
+
+
 def forget_dead_workers(services: Services) -> None:
     """Workers that ended without a word."""
     services.engines_up.forget_dead()
@@ -124,6 +130,7 @@ HOUSEKEEPING: tuple[Step, ...] = (
     forget_old_images,
     forget_old_keys,
     collect_orphans,
+    forget_records,
 )
 
 

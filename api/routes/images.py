@@ -23,6 +23,7 @@ from shared.errors import (
     ImageTooLarge,
     InvalidRequest,
     NotFound,
+    StorageFull,
     UploadMismatch,
     Violation,
 )
@@ -141,6 +142,8 @@ def keep_picture(upload: Upload, account: str) -> tuple[Image, bool]:
         _restore(known.object_key, upload.data)
         completed(known.id, 200)
         return known, False
+    if known is None:
+        services().images.require_room(account, len(upload.data))
     image_id = known.id if known is not None else new_id("img")
     facts = _inspect(upload)
     key = image_key(account, upload.sha256, image_id)
@@ -149,7 +152,7 @@ def keep_picture(upload: Upload, account: str) -> tuple[Image, bool]:
         image, is_new = services().images.add(
             account, image_id, key, facts, completion=completion(201, 200)
         )
-    except IdempotencyKeyInFlight:  # a rival makes it, under a key of its own
+    except (IdempotencyKeyInFlight, StorageFull):  # a rival makes it, or took the room
         services().objects.delete(key)
         raise
     if image.object_key != key:  # a rival stored the same bytes first

@@ -1,4 +1,7 @@
-"""API keys: `tow_<id>_<secret>`. The secret is random and long, so a plain SHA-256 keeps it."""
+"""API keys: `tow_<id>_<secret>`. The secret is random and long, so a plain SHA-256 keeps it.
+
+What a key may do is the set of its scopes; none implies another.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,21 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 _FORM = re.compile(r"tow_([0-9a-f]{16})_([0-9A-Za-z]{43})")
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+class Scope(StrEnum):
+    """What a key may be allowed to do."""
+
+    READ = "read"  #: look at jobs, images, engines, the account
+    WRITE = "write"  #: upload, submit, cancel, delete
+    ADMIN = "admin"  #: read the audit log; webhook endpoints and secrets
+
+
+ALL_SCOPES = tuple(Scope)
 
 
 @dataclass(frozen=True, slots=True)

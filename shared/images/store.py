@@ -6,11 +6,16 @@ take the bytes from under another, whatever happens between the two.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, exists, or_, select, update
 
+from shared.accounts.limits import Limits
+from shared.accounts.quotas import hold_account, limits_of, require_room_for_bytes
+from shared.accounts.usage import STORED_BYTES, add_usage
+from shared.audit.trail import note
 from shared.db import insert_unless_there, now_ms
 from shared.errors import ImageInUse, NotFound
 from shared.ids import new_id
@@ -58,8 +63,9 @@ class Facts:
 class ImageStore:
     """Pictures and masks, addressed by their content."""
 
-    def __init__(self, database: Database, *, retention_days: float) -> None:
+    def __init__(self, database: Database, *, retention_days: float, defaults: Limits) -> None:
         self._database = database
+        self._defaults = defaults
         self._retention_ms = int(retention_days * 86_400_000)
 
     def announce(
@@ -71,12 +77,20 @@ class ImageStore:
         size_bytes: int,
         completion: Completion | None = None,
     ) -> tuple[Image, bool]:
-        """The row for bytes that will come; True when it was made now."""
+        """The row for bytes that will come; True when it was made now.
+
+        `StorageFull` if there is no room for them; they count from now on.
+        """
         values = {"sha256": sha256, "content_type": content_type, "size_bytes": size_bytes}
         with self._database.writing() as connection:
+            limits = hold_account(connection, account_id, self._defaults)
             image, is_new = self._insert_or_renew(connection, account_id, new_id("img"), **values)
-            if not is_new and image.object_key is None:
-                image = _change(connection, image, values)  # announced last is what will come
+            note(connection, account_id, "image.announced", image.id, size_bytes=size_bytes)
+            if image.object_key is None or is_new:
+                before_bytes = 0 if is_new else image.size_bytes
+                if not is_new:
+                    image = _change(connection, image, values)  # announced last is what will come
+                _take_room(connection, account_id, limits, size_bytes - before_bytes)
             if completion is not None:
                 completion(connection, image.id, is_new)
         return image, is_new
@@ -92,7 +106,8 @@ class ImageStore:
         """Record stored bytes as this account's image; False when it had the same bytes before.
 
         The image in the answer may then be another one, and `object_key` is nobody's.
-        `completion` writes in the same transaction what an idempotency key made.
+        `StorageFull` if there is no room for the bytes. `completion` writes in the same
+        transaction what an idempotency key made.
         """
         found = {
             "object_key": object_key,
@@ -103,14 +118,26 @@ class ImageStore:
             "has_alpha": facts.has_alpha,
         }
         with self._database.writing() as connection:
+            limits = hold_account(connection, account_id, self._defaults)
             image, is_new = self._insert_or_renew(
                 connection, account_id, image_id, sha256=facts.sha256, **found
             )
-            if not is_new and image.object_key is None:
-                image, is_new = _change(connection, image, found), True
+            was_there = not is_new and image.object_key is not None
+            if not was_there:
+                before_bytes = 0 if is_new else image.size_bytes
+                if not is_new:
+                    image = _change(connection, image, found)
+                note(connection, account_id, "image.created", image.id, size_bytes=facts.size_bytes)
+                _take_room(connection, account_id, limits, facts.size_bytes - before_bytes)
             if completion is not None:
-                completion(connection, image.id, is_new)
-        return image, is_new
+                completion(connection, image.id, not was_there)
+        return image, not was_there
+
+    def require_room(self, account_id: str, size_bytes: int) -> None:
+        """`StorageFull` before anything is done for nothing; `add` asks again, for certain."""
+        with self._database.reading() as connection:
+            limits = limits_of(connection, account_id, self._defaults)
+            require_room_for_bytes(connection, account_id, limits, size_bytes)
 
     def get(self, account_id: str, image_id: str) -> Image:
         """The image; `NotFound`."""
@@ -120,7 +147,10 @@ class ImageStore:
     def find(self, account_id: str, sha256: str) -> Image | None:
         """This account's image with this content, kept for as long again."""
         with self._database.writing() as connection:
-            return self._renew(connection, account_id, sha256)
+            image = self._renew(connection, account_id, sha256)
+            if image is not None and image.object_key is not None:
+                note(connection, account_id, "image.renewed", image.id)
+            return image
 
     def delete(self, account_id: str, image_id: str) -> Image:
         """Forget the image; what it was, so that its object can go too. `ImageInUse`."""
@@ -129,6 +159,8 @@ class ImageStore:
             if connection.scalar(select(_is_needed(image_id))):
                 raise ImageInUse(f"A job that has not ended needs {image_id}.")
             connection.execute(delete(images).where(images.c.id == image_id))
+            note(connection, account_id, "image.deleted", image_id)
+            add_usage(connection, account_id, STORED_BYTES, -image.size_bytes)
         return image
 
     def forget_expired(self) -> list[Image]:
@@ -141,7 +173,13 @@ class ImageStore:
             rows = connection.execute(
                 delete(images).where(images.c.id.in_(ids), *due).returning(*images.c)
             ).all()
-        return [_image(row) for row in rows]
+            gone = [_image(row) for row in rows]
+            freed: Counter[str] = Counter()
+            for image in gone:
+                freed[image.account_id] += image.size_bytes
+            for account_id, size_bytes in sorted(freed.items()):  # always in one order
+                add_usage(connection, account_id, STORED_BYTES, -size_bytes)
+        return gone
 
     def _renew(self, connection: Connection, account_id: str, sha256: str) -> Image | None:
         row = connection.execute(
@@ -174,6 +212,13 @@ class ImageStore:
             image = self._renew(connection, account_id, values["sha256"])
             if image is not None:
                 return image, False
+
+
+def _take_room(connection: Connection, account_id: str, limits: Limits, size_bytes: int) -> None:
+    """Count so many bytes more, or fewer; `StorageFull`."""
+    if size_bytes > 0:
+        require_room_for_bytes(connection, account_id, limits, size_bytes)
+    add_usage(connection, account_id, STORED_BYTES, size_bytes)
 
 
 def _is_needed(image_id: Any) -> ColumnElement[bool]:

@@ -45,6 +45,8 @@ class Job:
     retain_until: int | None
     pictures_gone_at: int | None
     forecast_at: int | None
+    pixels: int | None = None  #: charged to its account's month
+    stored_bytes: int | None = None  #: of its result's objects
     #: When this process asked for the job, by its own `time.monotonic()`; None if it did not.
     claim_sent: float | None = field(default=None, compare=False)
 

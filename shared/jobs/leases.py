@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, func, or_, select, update
 
+from shared.accounts.limits import Limits
+from shared.accounts.quotas import has_room_to_run, may_run_one_more, running_limit
+from shared.accounts.usage import STORED_BYTES, add_usage
 from shared.db import now_ms
 from shared.errors import TowlineError
 from shared.jobs.job import Job
@@ -41,8 +44,11 @@ class Pulse:
 class LeaseStore:
     """What workers may do with jobs."""
 
-    def __init__(self, database: Database, *, lease_s: float, result_retention_days: float) -> None:
+    def __init__(
+        self, database: Database, *, lease_s: float, result_retention_days: float, defaults: Limits
+    ) -> None:
         self._database = database
+        self._defaults = defaults
         self._lease_ms = int(lease_s * 1000)
         self._retention_ms = int(result_retention_days * 86_400_000)
 
@@ -50,11 +56,12 @@ class LeaseStore:
         """Claim the next job of an engine; None when nothing is due.
 
         Accounts take turns; inside an account higher priority goes first, then age. What a
-        rival is claiming at this moment is passed over, not waited for.
+        rival is claiming at this moment is passed over, not waited for. So are accounts that
+        have as many jobs running as they may.
         """
         claim_sent = time.monotonic()
         with self._database.writing() as connection:
-            job_id = _next_due(connection, engine)
+            job_id = _next_due(connection, engine, self._defaults)
             if job_id is None:
                 return None
             (job,) = self._claim(connection, job_id, worker_id)
@@ -95,8 +102,11 @@ class LeaseStore:
         True again when the very same result was recorded before: a commit may come through
         though its answer does not, and then nothing that the row points to may be taken away.
 
-        All of the engine's `steps` are done, whether a heartbeat told of them or not.
+        All of the engine's `steps` are done, whether a heartbeat told of them or not. The
+        bytes of its objects, `stored_bytes`, are counted for the account.
         """
+        stored_bytes = result.get("stored_bytes", 0)
+        result = {name: part for name, part in result.items() if name != "stored_bytes"}
         with self._database.writing() as connection:
             now = connection.scalar(select(now_ms())) or 0
             timings = {
@@ -104,14 +114,18 @@ class LeaseStore:
                 **result["timings"],
                 "total_ms": now - job.created_at,
             }
-            return self._finish(
+            if self._finish(
                 connection,
                 job,
                 Move.SUCCEED,
                 result={**result, "timings": timings},
+                stored_bytes=stored_bytes,
                 step=steps or func.coalesce(jobs.c.steps, jobs.c.step),
                 steps=steps or jobs.c.steps,
-            ) or _is_recorded(connection, job, result)
+            ):
+                add_usage(connection, job.account_id, STORED_BYTES, stored_bytes)
+                return True
+            return _is_recorded(connection, job, result)
 
     def fail(self, job: Job, error: TowlineError) -> bool:
         """Give up on the job for good."""
@@ -207,13 +221,17 @@ def _is_recorded(connection: Connection, job: Job, result: dict[str, Any]) -> bo
     return recorded is not None and recorded["candidates"] == result["candidates"]
 
 
-def _next_due(connection: Connection, engine: str) -> str | None:
+def _next_due(connection: Connection, engine: str, defaults: Limits) -> str | None:
     """The job that comes next, held for this transaction; its account has had its turn."""
-    line = line_of(engine, is_due())
+    limit = running_limit(turns.c.account_id, defaults)
+    line = line_of(engine, is_due()).add_columns(limit)
+    line = line.where(has_room_to_run(turns.c.account_id, limit))
     free = line.limit(1).with_for_update(key_share=True, skip_locked=True, of=turns)
     # When rivals serve every account that has work, one of them is shared.
     for query in (free, line.limit(SHARED)):
-        for account_id in connection.scalars(query).all():
+        for account_id, running_jobs in connection.execute(query).all():
+            if not may_run_one_more(connection, account_id, running_jobs):
+                continue
             job_id = _hold_first_of(connection, engine, account_id)
             if job_id is not None:
                 note_turn(connection, engine, account_id)

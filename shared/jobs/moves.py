@@ -1,6 +1,7 @@
 """The one place where a job changes state: the row, then its event, in one transaction.
 
-A job that waits again stands in its engine's line again.
+A job that waits again stands in its engine's line again; one that ends in vain gives its pixels
+back to the account's month.
 
 Who may move a job is said by `where` (the account for its owner, the attempt for a
 worker); from which states, by the table in `shared/jobs/state.py`. A row that does not
@@ -9,10 +10,12 @@ match stays as it is, so every move is safe to make twice.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert, update
 
+from shared.accounts.usage import add_usage, pixels_of_month
 from shared.db import now_ms
 from shared.jobs.job import Job, job_from_row
 from shared.jobs.state import TRANSITIONS, JobState, Move
@@ -43,7 +46,21 @@ def move_jobs(
         # Always in one order, so that no two wait for each other
         for engine, account_id in sorted({(job.spec.engine, job.account_id) for job in moved}):
             enter_line(connection, engine, account_id)
+    _give_pixels_back([job for job in moved if is_in_vain(job, move)], connection)
     return moved
+
+
+def is_in_vain(job: Job, move: Move) -> bool:
+    """Whether nobody should pay for it: it failed, or was never begun."""
+    return move in (Move.FAIL, Move.EXPIRE) or (move is Move.CANCEL and job.started_at is None)
+
+
+def _give_pixels_back(ended: list[Job], connection: Connection) -> None:
+    amounts: Counter[tuple[str, str]] = Counter()
+    for job in ended:
+        amounts[job.account_id, pixels_of_month(job.created_at)] += job.pixels or 0
+    for (account_id, month), pixels in sorted(amounts.items()):  # always in one order, as above
+        add_usage(connection, account_id, month, -pixels)
 
 
 def record_event(connection: Connection, job: Job) -> None:

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, delete, func, insert, literal, select, tuple_, update
 
+from shared.accounts.limits import Limits
+from shared.accounts.quotas import hold_account, require_room_for_job
+from shared.accounts.usage import STORED_BYTES, add_usage, pixels_of_month
+from shared.audit.trail import note
 from shared.db import now_ms
 from shared.errors import InvalidRequest, JobNotFinal, NotFound, Violation
 from shared.ids import new_id
@@ -35,8 +39,11 @@ CEILING = 10_000  #: rows that a count looks at
 class JobStore:
     """What owners may do with jobs."""
 
-    def __init__(self, database: Database, *, result_retention_days: float) -> None:
+    def __init__(
+        self, database: Database, *, result_retention_days: float, defaults: Limits
+    ) -> None:
         self._database = database
+        self._defaults = defaults
         self._retention_ms = int(result_retention_days * 86_400_000)
 
     def submit(
@@ -50,15 +57,19 @@ class JobStore:
         """Promise a job: one row, `queued`, and its event.
 
         The images are looked at again inside the transaction, so that none can be
-        deleted between the check and the promise; `InvalidRequest` if one was. `completion`
-        writes in the same transaction what an idempotency key made.
+        deleted between the check and the promise; `InvalidRequest` if one was. `LimitExceeded`
+        if the account may have no such job now. `completion` writes in the same transaction
+        what an idempotency key made.
         """
         with self._database.writing() as connection:
-            _hold_images(connection, account_id, spec)
-            now = connection.scalar(select(now_ms()))
+            limits = hold_account(connection, account_id, self._defaults)
+            pixels = _hold_images(connection, account_id, spec)
+            now = connection.scalar(select(now_ms())) or 0
+            require_room_for_job(connection, account_id, limits, pixels=pixels, now=now)
+            values = _new_row(account_id, spec, metadata, now)
             row = connection.execute(
                 insert(jobs)
-                .values(**_new_row(account_id, spec, metadata, now or 0), retried_from=retried_from)
+                .values(**values, pixels=pixels, retried_from=retried_from)
                 .returning(*jobs.c)
             ).one()
             job = job_from_row(row)
@@ -67,6 +78,8 @@ class JobStore:
             enter_line(connection, spec.engine, account_id)
             if completion is not None:
                 completion(connection, job.id, True)
+            note(connection, account_id, "job.created", job.id, retried_from=retried_from)
+            add_usage(connection, account_id, pixels_of_month(now), pixels)
         return job
 
     def get(self, account_id: str, job_id: str) -> Job:
@@ -97,7 +110,7 @@ class JobStore:
         """Cancel a queued job at once, ask a running one to stop, leave a final one alone."""
         mine = and_(jobs.c.id == job_id, jobs.c.account_id == account_id)
         with self._database.writing() as connection:
-            if not move_jobs(
+            if move_jobs(
                 connection,
                 Move.CANCEL,
                 mine,
@@ -105,13 +118,8 @@ class JobStore:
                 cancel_requested_at=now_ms(),
                 finished_at=now_ms(),
                 retain_until=now_ms() + self._retention_ms,
-            ):
-                connection.execute(
-                    update(jobs)
-                    .where(mine, RUNNING)
-                    .where(jobs.c.cancel_requested_at.is_(None))
-                    .values(cancel_requested_at=now_ms())
-                )
+            ) or _ask_to_stop(connection, mine):
+                note(connection, account_id, "job.canceled", job_id)
             return _read(connection, account_id, job_id)
 
     def delete(self, account_id: str, job_id: str) -> Job:
@@ -120,7 +128,9 @@ class JobStore:
             job = _read(connection, account_id, job_id)
             if not job.status.is_final:
                 raise JobNotFinal(f"{job_id} is {job.status}; cancel it first.")
-            connection.execute(delete(jobs).where(jobs.c.id == job_id))
+            if connection.execute(delete(jobs).where(jobs.c.id == job_id)).rowcount:
+                note(connection, account_id, "job.deleted", job_id)
+                add_usage(connection, account_id, STORED_BYTES, -(job.stored_bytes or 0))
         return job
 
     def final_among(self, job_ids: Iterable[str]) -> set[str]:
@@ -205,13 +215,27 @@ def _counted(*where: ColumnElement[bool]) -> Subquery:
     )
 
 
-def _hold_images(connection: Connection, account_id: str, spec: JobSpec) -> None:
-    """Make sure that the job's images are there, and stay until the job is written."""
+def _ask_to_stop(connection: Connection, *where: ColumnElement[bool]) -> bool:
+    """Whether a running job was asked now, and had not been before."""
+    asked = connection.execute(
+        update(jobs)
+        .where(*where, RUNNING, jobs.c.cancel_requested_at.is_(None))
+        .values(cancel_requested_at=now_ms())
+    )
+    return bool(asked.rowcount)
+
+
+def _hold_images(connection: Connection, account_id: str, spec: JobSpec) -> int:
+    """Make sure that the job's images are there, and stay until the job is written.
+
+    How many pixels the pictures that it asks for will have.
+    """
+    size_px = 0
     for pointer, image_id in (("/image", spec.image), ("/mask", spec.mask_image)):
         if image_id is None:
             continue
         row = connection.execute(
-            select(images.c.object_key)
+            select(images.c.object_key, images.c.width, images.c.height)
             .where(images.c.id == image_id, images.c.account_id == account_id)
             .with_for_update(read=True, key_share=True)
         ).first()
@@ -221,6 +245,8 @@ def _hold_images(connection: Connection, account_id: str, spec: JobSpec) -> None
         if row.object_key is None:
             detail = f"the bytes of {image_id} were not completed"
             raise InvalidRequest([Violation(pointer, "image_not_uploaded", detail)])
+        size_px = size_px or row.width * row.height
+    return size_px * int(spec.options["candidates"])
 
 
 def _new_row(

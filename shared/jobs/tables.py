@@ -40,6 +40,7 @@ jobs = Table(
     Column("mask_id", String(40)),
     Column("timeout_s", Integer, nullable=False),
     Column("retried_from", String(40)),
+    Column("pixels", BigInteger),  # charged to the account's month; NULL: none
     # Where it stands
     Column("status", String(12), nullable=False),
     Column("attempt", Integer, nullable=False),  # rises at each claim: the fencing token
@@ -53,6 +54,7 @@ jobs = Table(
     Column("steps", Integer),
     Column("result", JSON(none_as_null=True)),
     Column("error", JSON(none_as_null=True)),
+    Column("stored_bytes", BigInteger),  # of the result's objects; NULL: none
     # Times
     Column("created_at", BigInteger, nullable=False),
     Column("started_at", BigInteger),  # of the first attempt

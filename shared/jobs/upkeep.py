@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, or_, select, update
 
+from shared.accounts.usage import STORED_BYTES, add_usage
 from shared.db import now_ms
 from shared.errors import TimedOut, WorkerLost
 from shared.jobs.job import Job, job_from_row
@@ -136,11 +137,12 @@ class Upkeep:
         )
 
     def say_that_pictures_are_gone(self, job: Job) -> None:
-        """The row stays, and points to nothing any more."""
+        """The row stays, and points to nothing any more; their bytes count no longer."""
+        this = (jobs.c.id == job.id, jobs.c.pictures_gone_at.is_(None))
         with self._database.writing() as connection:
-            connection.execute(
-                update(jobs).where(jobs.c.id == job.id).values(pictures_gone_at=now_ms())
-            )
+            gone = update(jobs).where(*this).values(pictures_gone_at=now_ms(), stored_bytes=None)
+            if connection.execute(gone).rowcount:
+                add_usage(connection, job.account_id, STORED_BYTES, -(job.stored_bytes or 0))
 
     def jobs_past_retention(self) -> list[Job]:
         """A slice of the jobs that may be forgotten: their pictures went before."""
@@ -160,7 +162,8 @@ class Upkeep:
     def forget(self, job: Job) -> None:
         """Delete the row of a job, and its events with it."""
         with self._database.writing() as connection:
-            connection.execute(delete(jobs).where(jobs.c.id == job.id))
+            if connection.execute(delete(jobs).where(jobs.c.id == job.id)).rowcount:
+                add_usage(connection, job.account_id, STORED_BYTES, -(job.stored_bytes or 0))
 
     def _ended(self) -> dict[str, object]:
         return {"finished_at": now_ms(), "retain_until": now_ms() + self._retention_ms}

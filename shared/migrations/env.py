@@ -9,6 +9,7 @@ from alembic import context
 from sqlalchemy import func, select, text
 
 import shared.accounts.tables
+import shared.audit.tables
 import shared.idempotency.tables
 import shared.images.tables
 import shared.jobs.tables
@@ -16,6 +17,7 @@ from shared.db import Database, metadata
 
 TABLES = (
     shared.accounts.tables,
+    shared.audit.tables,
     shared.idempotency.tables,
     shared.images.tables,
     shared.jobs.tables,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema_rs
 import pytest
 
+from api.scopes import NEEDED
 from tests.api.calling import Caller, is_problem
 
 if TYPE_CHECKING:
@@ -80,9 +81,10 @@ def test_every_operation_is_described_when_it_is_in_the_document(document: dict[
         assert "`" not in operation["summary"], "a summary is plain text"
         assert operation["tags"]
         is_ours = path.startswith("/v1/")
-        assert operation.get("security") == ([{"key": []}] if is_ours else None)
+        scope = NEEDED.get(operation["operationId"])
+        assert operation.get("security") == ([{"key": [scope]}] if is_ours else None)
         if is_ours:
-            assert {"400", "401", "500", "503"} <= set(operation["responses"])
+            assert {"400", "401", "403", "429", "500", "503"} <= set(operation["responses"])
         if "{" in path:
             assert "404" in operation["responses"]
         for status, response in operation["responses"].items():
@@ -114,6 +116,8 @@ def test_a_shown_job_fits_its_schema_when_it_is_read(
         ("JobOut", job), ("JobsOut", caller.get("/v1/jobs").json), ("JobBody", job["request"]),
         ("ProblemOut", caller.submit(timeout_s=0).json), ("ValidationOut", caller.validate()),
         ("EnginesOut", caller.get("/v1/engines").json), ("ReadyOut", caller.get("/readyz").json),
+        ("AccountOut", caller.get("/v1/account").json),
+        ("AuditLogOut", caller.get("/v1/audit-log").json),
     ):  # fmt: skip
         jsonschema_rs.validate({"$ref": f"#/components/schemas/{name}", **components}, value)
 

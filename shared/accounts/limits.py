@@ -1,0 +1,36 @@
+"""What an account may have and do at the most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """None: no limit.
+
+    requests_per_s: of the HTTP API. queued_jobs: more are refused. running_jobs: more wait.
+    stored_bytes: images and results. pixels_per_month: of the pictures that jobs ask for.
+    """
+
+    requests_per_s: int | None = None
+    queued_jobs: int | None = None
+    running_jobs: int | None = None
+    stored_bytes: int | None = None
+    pixels_per_month: int | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, int]) -> Limits:
+        """From numbers by name, of which 0 stands for no limit."""
+        return cls(**{name: values[name] or None for name in LIMITS})
+
+    def overridden(self, own: Mapping[str, int | None]) -> Limits:
+        """These, but for those that an account has of its own (0: none; None: not its own)."""
+        values = {
+            name: getattr(self, name) if own[name] is None else own[name] or None for name in LIMITS
+        }
+        return Limits(**values)
+
+
+LIMITS = tuple(field.name for field in fields(Limits))
