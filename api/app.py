@@ -20,6 +20,7 @@ from api.routes.health import health
 from api.routes.images import images
 from api.routes.jobs import jobs
 from api.routes.objects import objects
+from api.routes.webhooks import webhooks
 from api.strict_json import StrictRequest, json_pointer, shape_violation
 from api.studio import studio
 from api.waiting import FinalWatcher
@@ -41,6 +42,23 @@ class _JobId(BaseConverter):
     regex = id_form("job")
 
 
+class _EndpointId(BaseConverter):
+    regex = id_form("ep")
+
+
+class _DeliveryId(BaseConverter):
+    regex = id_form("dlv")
+
+
+#: Lists, and what else takes parameters.
+TAKES_QUERY = {
+    "jobs.list_jobs",
+    "webhooks.list_webhook_endpoints",
+    "webhooks.list_webhook_deliveries",
+    "webhooks.replay_failed_deliveries",
+}
+
+
 def create_app(services: Services) -> OpenAPI:
     """A WSGI app over these services; `ValueError` without a secret key."""
     settings = services.settings
@@ -56,11 +74,13 @@ def create_app(services: Services) -> OpenAPI:
         decoding=BoundedSemaphore(os.cpu_count() or 1),
     )
     app.validation_error_callback = _refuse
-    app.url_map.converters.update(image=_ImageId, job=_JobId)
+    app.url_map.converters.update(
+        image=_ImageId, job=_JobId, endpoint=_EndpointId, delivery=_DeliveryId
+    )
     register_identification(app)
     app.before_request(_refuse_query)
     register_error_handlers(app)
-    for api_blueprint in (images, jobs, engines, health):
+    for api_blueprint in (images, jobs, webhooks, engines, health):
         app.register_api(api_blueprint)
     app.register_blueprint(objects)
     app.register_blueprint(docs)
@@ -69,8 +89,8 @@ def create_app(services: Services) -> OpenAPI:
 
 
 def _refuse_query() -> None:
-    """No address under `/v1` but the list of jobs takes parameters."""
-    if request.path.startswith("/v1/") and request.args and request.endpoint != "jobs.list_jobs":
+    """Few addresses under `/v1` take parameters; the others refuse all."""
+    if request.path.startswith("/v1/") and request.args and request.endpoint not in TAKES_QUERY:
         raise InvalidRequest(
             Violation(json_pointer([name]), "unknown_field", "there is no such parameter")
             for name in request.args

@@ -13,7 +13,10 @@
     │   └── Conflict                  the state of a thing forbids it
     │       ├── ImageInUse
     │       ├── ImageNotUploaded
-    │       └── JobNotFinal
+    │       ├── JobNotFinal
+    │       ├── EndpointDisabled
+    │       ├── TooManyEndpoints
+    │       └── SecretUnreadable      sealed under another TOWLINE_SECRET_KEY
     ├── EngineError                   found only by the run; the job's `error`
     │   ├── DragNotReachable
     │   ├── WarpFolds                 only with `strict`
@@ -136,6 +139,24 @@ class JobNotFinal(Conflict):
     """Only a job that has ended may be deleted or retried."""
 
     code = "job_not_final"
+
+
+class EndpointDisabled(Conflict):
+    """Nothing is sent to a webhook endpoint that is disabled."""
+
+    code = "endpoint_disabled"
+
+
+class TooManyEndpoints(Conflict):
+    """The account has as many webhook endpoints as it may have."""
+
+    code = "too_many_endpoints"
+
+
+class SecretUnreadable(Conflict):
+    """A webhook's secret was sealed under another `TOWLINE_SECRET_KEY`; a rotation mends it."""
+
+    code = "secret_unreadable"
 
 
 class EngineError(TowlineError):

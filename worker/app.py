@@ -20,6 +20,7 @@ from celery import signals
 from shared.engines import ENGINES
 from shared.queue import MAINTENANCE, SWEEP, WEBHOOKS, working_app
 from worker.batching import Batched, Limits
+from worker.deliver import Deliverer
 from worker.engines.base import BatchingEngine
 from worker.engines.registry import load_engine
 from worker.presence import Presence
@@ -62,7 +63,8 @@ def run_worker(
     threads = settings.worker_threads or _threads_for(engines.values(), settings)
     workplace = _workplace(services, _batched(engines, settings), drain)
     app = working_app(settings.redis_url.get_secret_value())
-    register_tasks(app, workplace, drain)
+    deliverer = Deliverer(services, drain) if WEBHOOKS in queues else None
+    register_tasks(app, workplace, drain, deliverer)
     _drain_on_signals(drain, settings.drain_s)
     with Presence(workplace, threads, every_s=settings.heartbeat_s):
         worker = app.Worker(

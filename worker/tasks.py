@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING
 import structlog
 
 from shared.errors import TowlineError
-from shared.queue import RUN_JOBS, SWEEP
+from shared.queue import DELIVER, RUN_JOBS, SWEEP
 from worker.run_job import Workplace, run_next_job
 from worker.sweep import sweep
 
 if TYPE_CHECKING:
     from celery import Celery
 
+    from worker.deliver import Deliverer
     from worker.watch import Drain
 
 log = structlog.get_logger()
 
 
-def register_tasks(app: Celery, at: Workplace, drain: Drain) -> None:
-    """Make the tasks known to the app of this process."""
+def register_tasks(
+    app: Celery, at: Workplace, drain: Drain, deliverer: Deliverer | None = None
+) -> None:
+    """Make the tasks known to the app of this process; `deliverer` if it sends webhooks."""
 
     @app.task(name=RUN_JOBS)  # type: ignore[untyped-decorator]
     def run_jobs(engine: str) -> None:
@@ -39,3 +42,9 @@ def register_tasks(app: Celery, at: Workplace, drain: Drain) -> None:
     @app.task(name=SWEEP)  # type: ignore[untyped-decorator]
     def run_sweep() -> None:
         sweep(at.services)
+
+    if deliverer is not None:
+
+        @app.task(name=DELIVER)  # type: ignore[untyped-decorator]
+        def deliver() -> None:
+            deliverer.deliver()

@@ -11,9 +11,15 @@ from sqlalchemy import func, select, text
 import shared.accounts.tables
 import shared.images.tables
 import shared.jobs.tables
+import shared.webhooks.tables
 from shared.db import Database, metadata
 
-TABLES = (shared.accounts.tables, shared.images.tables, shared.jobs.tables)
+TABLES = (
+    shared.accounts.tables,
+    shared.images.tables,
+    shared.jobs.tables,
+    shared.webhooks.tables,
+)
 
 LOCK = 0x70771147  #: "towline", nearly: the same for all who migrate one database
 
