@@ -15,8 +15,6 @@ from shared.errors import EndpointDisabled, NotFound
 from shared.webhooks.outbox import DELIVERIES
 from shared.webhooks.status import Status
 from shared.webhooks.tables import (
-    FAILED,
-    PENDING,
     webhook_attempts,
     webhook_deliveries,
     webhook_endpoints,
@@ -93,8 +91,8 @@ class DeliveryStore:
         if job_id is not None:
             where.append(deliveries.c.job_id == job_id)
         if status is not None:
-            where.append(_has(status))
-        query = _shown().where(*where).order_by(deliveries.c.id.desc()).limit(limit)
+            where.append(deliveries.c.status == status.value)
+        query = select(deliveries).where(*where).order_by(deliveries.c.id.desc()).limit(limit)
         with self._database.reading() as connection:
             return _with_attempts(connection, list(connection.execute(query)))
 
@@ -118,7 +116,8 @@ class DeliveryStore:
         """
         failed = (
             deliveries.c.endpoint_id == endpoint_id,
-            FAILED,
+            deliveries.c.account_id == account_id,
+            deliveries.c.status == Status.FAILED.value,
             deliveries.c.created_at >= since,
         )
         count = 0
@@ -166,47 +165,43 @@ def _check_owned(connection: Connection, account_id: str, endpoint_id: str) -> N
     _check_enabled(connection, endpoint_id)
 
 
-def _has(status: Status) -> ColumnElement[bool]:
-    known = {Status.PENDING: PENDING, Status.FAILED: FAILED}
-    return known.get(status, deliveries.c.status == status.value)
-
-
-def _shown() -> Any:
-    return select(deliveries, endpoints.c.url.label("endpoint_url")).outerjoin(
-        endpoints, endpoints.c.id == deliveries.c.endpoint_id
-    )
-
-
 def _read(connection: Connection, account_id: str, delivery_id: str) -> Delivery:
     where = (deliveries.c.id == delivery_id, deliveries.c.account_id == account_id)
-    row = connection.execute(_shown().where(*where)).first()
+    row = connection.execute(select(deliveries).where(*where)).first()
     if row is None:
         raise NotFound(f"There is no webhook delivery {delivery_id}.")
     return _with_attempts(connection, [row])[0]
 
 
 def _with_attempts(connection: Connection, rows: list[Row[Any]]) -> list[Delivery]:
-    ids = [row.id for row in rows]
-    query = (
+    if not rows:
+        return []
+    attempts = (
         select(webhook_attempts)
-        .where(webhook_attempts.c.delivery_id.in_(ids))
+        .where(webhook_attempts.c.delivery_id.in_([row.id for row in rows]))
         .order_by(webhook_attempts.c.attempt)
     )
     found: dict[str, list[Attempt]] = {}
-    for each in connection.execute(query) if ids else ():
+    for each in connection.execute(attempts):
         values = {name: each._mapping[name] for name in Attempt.__slots__}
         found.setdefault(each.delivery_id, []).append(Attempt(**values))
-    return [_delivery(row, tuple(found.get(row.id, ()))) for row in rows]
+    ids = {row.endpoint_id for row in rows if row.endpoint_id}
+    query = select(endpoints.c.id, endpoints.c.url).where(endpoints.c.id.in_(ids))
+    urls = {each.id: each.url for each in connection.execute(query)}
+    return [
+        _delivery(row, row.url or urls[row.endpoint_id], tuple(found.get(row.id, ())))
+        for row in rows
+    ]
 
 
-def _delivery(row: Row[Any], attempts: tuple[Attempt, ...]) -> Delivery:
+def _delivery(row: Row[Any], url: str, attempts: tuple[Attempt, ...]) -> Delivery:
     return Delivery(
         id=row.id,
         event_id=row.event_id,
         event_type=row.event_type,
         job_id=row.job_id,
         endpoint_id=row.endpoint_id,
-        url=row.endpoint_url or row.url,
+        url=url,
         status=Status(row.status),
         next_at=row.next_at,
         created_at=row.created_at,

@@ -31,9 +31,9 @@ class DeliveryUpkeep:
 
     def is_anything_due(self) -> bool:
         """Whether a worker would find something, unless it lets the receiver rest."""
-        query = select(deliveries.c.id).where(PENDING, deliveries.c.next_at <= now_ms()).limit(1)
+        first = select(deliveries.c.next_at).where(PENDING).order_by(deliveries.c.next_at).limit(1)
         with self._database.reading() as connection:
-            return connection.scalar(query) is not None
+            return bool(connection.scalar(select(first.scalar_subquery() <= now_ms())))
 
     def give_up_stale(self) -> int:
         """Fail a slice of those that could not be delivered for five days; how many."""

@@ -11,17 +11,17 @@ revision = "0010"
 down_revision = "0002"
 
 TABLES = ("webhook_endpoints", "webhook_secrets", "webhook_deliveries", "webhook_attempts")
-#: Of the deliveries; a status: only the rows that have it.
+#: Of the deliveries; of all of them, or of those that are pending.
 INDEXES = (
-    ("lane", ["lane", "next_at"], "pending"),
-    ("due", ["next_at"], "pending"),
-    ("stale", ["asked_at"], "pending"),
-    ("failed", ["endpoint_id", "id"], "failed"),
-    ("list", ["account_id", "id"], None),
-    ("list_by_status", ["account_id", "status", "id"], None),
-    ("endpoint", ["endpoint_id", "id"], None),
-    ("job", ["job_id"], None),
-    ("retention", ["finished_at"], None),
+    ("lane", ["lane", "next_at"], True),
+    ("due", ["next_at"], True),
+    ("stale", ["asked_at"], True),
+    ("list", ["account_id", "id"], False),
+    ("list_by_status", ["account_id", "status", "id"], False),
+    ("endpoint", ["endpoint_id", "account_id", "id"], False),
+    ("endpoint_by_status", ["endpoint_id", "account_id", "status", "id"], False),
+    ("job", ["job_id", "account_id"], False),
+    ("retention", ["finished_at"], False),
 )
 
 
@@ -102,11 +102,11 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_deliveries")),
     )
-    for name, columns, status in INDEXES:
+    pending = sa.text("status = 'pending'")
+    for name, columns, is_partial in INDEXES:
         where: dict[str, Any] = {}
-        if status is not None:
-            only = sa.text(f"status = '{status}'")
-            where = {"sqlite_where": only, "postgresql_where": only}
+        if is_partial:
+            where = {"sqlite_where": pending, "postgresql_where": pending}
         op.create_index(f"ix_webhook_deliveries_{name}", "webhook_deliveries", columns, **where)
     op.create_table(
         "webhook_attempts",
