@@ -95,7 +95,7 @@ webhook_deliveries = Table(
     # With the account, or SQLite would rather walk through all that the account has
     Index("ix_webhook_deliveries_endpoint", "endpoint_id", "account_id", "id"),
     Index("ix_webhook_deliveries_endpoint_by_status", "endpoint_id", "account_id", "status", "id"),
-    Index("ix_webhook_deliveries_job", "job_id", "account_id"),
+    Index("ix_webhook_deliveries_job", "job_id", "account_id", "id"),
     Index("ix_webhook_deliveries_retention", "finished_at"),
 )  # fmt: skip
 

@@ -237,7 +237,7 @@ def test_a_submission_is_told_everything_at_once_when_much_is_wrong(caller: Call
         timeout_s=0,
         expires_in_s="soon",
         metadata={"a": 1},
-        webhook=None,
+        webhook={"url": "https://user@hooks.example/", "events": ["job.done"]},
     )
     assert found == {
         ("/drags/0/target", "point_outside_image"),
@@ -253,7 +253,8 @@ def test_a_submission_is_told_everything_at_once_when_much_is_wrong(caller: Call
         ("/timeout_s", "out_of_range"),
         ("/expires_in_s", "wrong_type"),
         ("/metadata/a", "wrong_type"),
-        ("/webhook", "unknown_field"),
+        ("/webhook/url", "webhook_url_invalid"),
+        ("/webhook/events/0", "out_of_range"),
     }
 
 
@@ -479,6 +480,7 @@ def test_a_job_shows_the_defaults_when_little_was_said(caller: Caller) -> None:
         "priority": "normal",
         "expires_in_s": None,
         "timeout_s": 300,
+        "webhook": None,
     }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ INDEXES = (
     ("list_by_status", ["account_id", "status", "id"], False),
     ("endpoint", ["endpoint_id", "account_id", "id"], False),
     ("endpoint_by_status", ["endpoint_id", "account_id", "status", "id"], False),
-    ("job", ["job_id", "account_id"], False),
+    ("job", ["job_id", "account_id", "id"], False),
     ("retention", ["finished_at"], False),
 )
 
