@@ -32,6 +32,7 @@ log = structlog.get_logger()
 
 LOOK_S = 0.05  #: how often it looks whether it was asked for more, or must end
 CLAIM_S = 0.5  #: how often it claims unasked: what is tried again becomes due meanwhile
+SLOW_SHARE = 3  #: an answer that takes a third of the time that it may take is slow
 PAUSE_S = 0.5  #: while the database is away
 
 
@@ -46,6 +47,7 @@ class Deliverer:
         self._receivers = Receivers(
             total=settings.webhook_concurrency,
             each=settings.webhook_endpoint_concurrency,
+            slow_s=settings.webhook_timeout_s / SLOW_SHARE,
             time_scale=settings.webhook_time_scale,
         )
         self._busy = threading.Lock()

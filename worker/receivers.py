@@ -1,7 +1,8 @@
 """How much may be on its way to each receiver at once, so that none delays another.
 
 A lane (an endpoint, or a host) begins with a small window. Each quick success widens it by
-one, each failure and each slow answer halves it. After `TRIPS_AT` failures without a success
+one, each slow answer, or none, halves it: what is slow takes room from others, what fails
+quickly does not. After `TRIPS_AT` failures without a success
 between them its breaker opens: nothing is sent for a while, then one message to see whether
 the receiver is back; that it is closes the breaker, else the pause is doubled. One account
 has at most half of what a process sends at once, whatever hosts it names.
@@ -21,7 +22,6 @@ from shared.webhooks.outbox import account_of
 FIRST_WINDOW = 2
 TRIPS_AT = 5
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
-SLOW_S = 5.0  #: a receiver that takes longer is as good as one that fails: it gets less at once
 
 
 @dataclass(slots=True)
@@ -42,11 +42,13 @@ class Receivers:
         *,
         total: int,
         each: int,
+        slow_s: float,
         time_scale: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._total = total
         self._each = each
+        self._slow_s = slow_s
         self._scale = time_scale
         self._clock = clock
         self._lanes: dict[str, Lane] = {}
@@ -83,10 +85,10 @@ class Receivers:
         elif is_success is False:
             known.failures += 1
             self._trip(known)
-        if is_success and took_s < SLOW_S:
-            known.window = min(known.window + 1, self._each)
-        elif is_success is not None:
+        if took_s >= self._slow_s:
             known.window = max(known.window // 2, 1)
+        elif is_success:
+            known.window = min(known.window + 1, self._each)
         self._forget(lane, known)
 
     def _trip(self, lane: Lane) -> None:

@@ -23,7 +23,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def receivers(clock: Clock) -> Receivers:
-    return Receivers(total=20, each=6, clock=clock)
+    return Receivers(total=20, each=6, slow_s=5, clock=clock)
 
 
 def send(receivers: Receivers, lane: str, *, is_success: bool | None, took_s: float = 0.1) -> None:
@@ -36,22 +36,15 @@ def trip(receivers: Receivers, lane: str) -> None:
         send(receivers, lane, is_success=False)
 
 
-def test_a_window_opens_with_successes_and_halves_with_each_failure(receivers: Receivers) -> None:
+def test_a_window_opens_with_successes_and_halves_with_what_is_slow(receivers: Receivers) -> None:
     assert receivers.room(A) == FIRST_WINDOW
     rooms = []
     receivers.enter(A)  # something stays on its way, so that the lane is remembered
-    for is_success in (True, True, True, True, True, False, False, False):
-        send(receivers, A, is_success=is_success)
+    for is_success, took_s in ((True, 1), (True, 1), (True, 1), (True, 1), (True, 1), (True, 14),
+                               (False, 1), (False, 15), (False, 15)):  # fmt: skip
+        send(receivers, A, is_success=is_success, took_s=took_s)
         rooms.append(receivers.room(A) + 1)
-    assert rooms == [3, 4, 5, 6, 6, 3, 1, 1]
-
-
-def test_a_window_narrows_when_answers_are_slow(receivers: Receivers) -> None:
-    for _ in range(3):
-        send(receivers, A, is_success=True)
-    wide = receivers.room(A)
-    send(receivers, A, is_success=True, took_s=14)
-    assert receivers.room(A) == wide // 2
+    assert rooms == [3, 4, 5, 6, 6, 3, 3, 1, 1]
 
 
 def test_what_is_on_its_way_takes_room_from_its_own_lane_alone(receivers: Receivers) -> None:
