@@ -166,10 +166,12 @@ def _kill_now_and_then(crew: Crew, over: threading.Event, state: Storm) -> None:
             worker.signal(signal.SIGKILL)
             worker.process.wait()
         worker = crew.worker(queues=QUEUES)
+        worker.wait_for_ready()
         until_s = time.monotonic() + KILL_EVERY_S
         while time.monotonic() < until_s and not over.is_set():
             state.is_down = DOWN_AFTER_S < time.monotonic() - began_s < DOWN_AFTER_S + DOWN_S
             time.sleep(0.05)
+    state.is_down = False
 
 
 def _count(services: Services, status: str) -> int:
