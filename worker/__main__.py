@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         services = _services()
         if chosen.command == "run" and WEBHOOKS in chosen.queues:
-            _check_secret_key(services)
+            _check_webhooks(services)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
@@ -69,11 +69,15 @@ def _services() -> Services:
     return build_services(settings)
 
 
-def _check_secret_key(services: Services) -> None:
-    if not services.settings.secret_key.get_secret_value():
+def _check_webhooks(services: Services) -> None:
+    """What only the workers that send webhooks need."""
+    settings = services.settings
+    if not settings.secret_key.get_secret_value():
         raise SettingsError(
             "TOWLINE_SECRET_KEY: must be set, the API's; it opens the secrets of webhooks"
         )
+    if settings.webhook_ca_file is not None and not settings.webhook_ca_file.is_file():
+        raise SettingsError(f"TOWLINE_WEBHOOK_CA_FILE: no file {settings.webhook_ca_file}")
 
 
 def _queues(text: str) -> list[str]:

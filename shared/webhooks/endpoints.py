@@ -19,13 +19,16 @@ from shared.webhooks.endpoint import DisabledBy, Endpoint, endpoint_from_row
 from shared.webhooks.events import ENDPOINT_TEST
 from shared.webhooks.outbox import new_event, promise, to_endpoint
 from shared.webhooks.signing import new_secret
-from shared.webhooks.tables import webhook_endpoints, webhook_secrets
+from shared.webhooks.tables import webhook_deliveries, webhook_endpoints, webhook_secrets
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Row
 
     from shared.db import Database
     from shared.webhooks.sealing import Sealer
+
+
+SLICE = 1000  #: deliveries that one transaction deletes
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +116,28 @@ class EndpointStore:
         return self._update(account_id, endpoint_id, **values)
 
     def delete(self, account_id: str, endpoint_id: str) -> None:
-        """Forget the endpoint and its deliveries; `NotFound`."""
+        """Forget the endpoint and its deliveries, a slice at a time; `NotFound`.
+
+        It is disabled first, so that nothing is promised to it any more.
+        """
+        self.change(account_id, endpoint_id, disabled=True)
+        while self._forget_deliveries(endpoint_id):
+            pass
+        with self._database.writing() as connection:
+            connection.execute(delete(webhook_endpoints).where(_is(account_id, endpoint_id)))
+
+    def _forget_deliveries(self, endpoint_id: str) -> bool:
+        """Delete a slice of an endpoint's deliveries; whether there were any."""
+        those = (
+            select(webhook_deliveries.c.id)
+            .where(webhook_deliveries.c.endpoint_id == endpoint_id)
+            .limit(SLICE)
+        )
         with self._database.writing() as connection:
             gone = connection.execute(
-                delete(webhook_endpoints).where(_is(account_id, endpoint_id))
+                delete(webhook_deliveries).where(webhook_deliveries.c.id.in_(those))
             ).rowcount
-        if not gone:
-            raise _not_found(endpoint_id)
+        return bool(gone)
 
     def rotate(self, account_id: str, endpoint_id: str) -> tuple[Endpoint, str]:
         """A new secret; the old one signs as well for a while. `NotFound`."""

@@ -20,16 +20,11 @@ from shared.webhooks.signing import new_secret
 from tests.broker import free_port
 from tests.factories import a_picture
 from tests.integration.editor import Editor
-from tests.integration.embedded.running import REPOSITORY, StartService, wait_until
+from tests.integration.embedded.running import REPOSITORY, EmbeddedService, wait_until
 
 pytestmark = pytest.mark.slow
 
 EXAMPLE = REPOSITORY / "docs" / "howto" / "receiver.py"
-CLOSED = {
-    "TOWLINE_WEBHOOK_ALLOW_HTTP": "true",
-    "TOWLINE_WEBHOOK_PORTS": "*",
-    "TOWLINE_WEBHOOK_NETWORKS": "127.0.0.0/8",
-}
 DRAG = {"handle": [20, 20], "target": [28, 20]}
 
 
@@ -74,28 +69,28 @@ def start_example(tmp_path: Path) -> Iterator[Callable[[str, int], Example]]:
 
 
 def test_a_receiver_of_nothing_but_the_standard_hears_of_a_real_edit(
-    start_service: StartService, start_example: Callable[[str, int], Example]
+    service: EmbeddedService, start_example: Callable[[str, int], Example]
 ) -> None:
-    service, port = start_service(**CLOSED), free_port()
-    service.wait_until_up()
     with service.api() as api:
-        hook = f"http://127.0.0.1:{port}/towline"
-        made = api.post("/v1/webhook-endpoints", json={"url": hook, "events": ["job.*"]})
-        assert made.status_code == 201, made.text
-        example = start_example(made.json()["secret"], port)
+        secret = api.get("/v1/webhook-secret").json()["secret"]
+        example = start_example(secret, free_port())
         editor = Editor(api)
-        job = editor.edit(image=editor.upload(a_picture())["id"], drags=[DRAG])
+        job = editor.edit(
+            image=editor.upload(a_picture())["id"],
+            drags=[DRAG],
+            webhook={"url": example.url, "events": ["job.*"]},
+        )
         wait_until(lambda: example.said() == [f"job.succeeded {job['id']}"], 20)
 
-        def delivered() -> bool:
-            (delivery,) = api.get("/v1/webhook-deliveries").json()["data"]
+        def is_delivered() -> bool:
+            (delivery,) = api.get(f"/v1/webhook-deliveries?job={job['id']}").json()["data"]
             return bool(delivery["status"] == "succeeded")
 
-        wait_until(delivered)
-        assert made.json()["secret"] not in service.said
+        wait_until(is_delivered)
         logs = "".join(path.read_text() for path in (service.home / "logs").glob("*.log"))
         assert "webhook_tried" in logs
-        assert made.json()["secret"] not in logs
+        assert secret not in logs
+        assert secret not in service.said
 
 
 def test_the_receiver_refuses_what_was_changed_what_is_old_and_what_is_another_s(
