@@ -90,7 +90,10 @@ def create_app(services: Services) -> OpenAPI:
 
 def _refuse_query() -> None:
     """Few addresses under `/v1` take parameters; the others refuse all."""
-    if request.path.startswith("/v1/") and request.args and request.endpoint not in TAKES_QUERY:
+    # Without an endpoint it is another refusal's turn: no such address, or no such method there.
+    if request.endpoint is None or not request.path.startswith("/v1/"):
+        return
+    if request.args and request.endpoint not in TAKES_QUERY:
         raise InvalidRequest(
             Violation(json_pointer([name]), "unknown_field", "there is no such parameter")
             for name in request.args

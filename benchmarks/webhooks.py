@@ -57,7 +57,8 @@ KILL_EVERY_S = 7.0
 @contextmanager
 def crew_of(database: str | None, **changes: Any) -> Iterator[Crew]:
     """Services on a new database and broker; processes are started by whoever wants them."""
-    with tempfile.TemporaryDirectory(prefix="towline-") as name:
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="towline-", dir=memory) as name:
         folder = Path(name)
         broker = Valkey(folder)
         broker.start()
