@@ -25,6 +25,7 @@ from api.routes.health import health
 from api.routes.images import images
 from api.routes.jobs import jobs
 from api.routes.objects import objects
+from api.routes.webhooks import webhooks
 from api.scopes import require_declared_scopes
 from api.strict_json import StrictRequest, json_pointer, shape_violation
 from api.studio import studio
@@ -39,15 +40,30 @@ if TYPE_CHECKING:
     from shared.services import Services
 
 
-LISTS = {"jobs.list_jobs", "account.list_audit_log"}
-
-
 class _ImageId(BaseConverter):
     regex = id_form("img")
 
 
 class _JobId(BaseConverter):
     regex = id_form("job")
+
+
+class _EndpointId(BaseConverter):
+    regex = id_form("ep")
+
+
+class _DeliveryId(BaseConverter):
+    regex = id_form("dlv")
+
+
+#: Lists, and what else takes parameters.
+TAKES_QUERY = {
+    "jobs.list_jobs",
+    "account.list_audit_log",
+    "webhooks.list_webhook_endpoints",
+    "webhooks.list_webhook_deliveries",
+    "webhooks.replay_failed_deliveries",
+}
 
 
 def create_app(services: Services) -> OpenAPI:
@@ -68,12 +84,14 @@ def create_app(services: Services) -> OpenAPI:
         decoding=BoundedSemaphore(os.cpu_count() or 1),
     )
     app.validation_error_callback = _refuse
-    app.url_map.converters.update(image=_ImageId, job=_JobId)
+    app.url_map.converters.update(
+        image=_ImageId, job=_JobId, endpoint=_EndpointId, delivery=_DeliveryId
+    )
     register_cors(app)
     register_identification(app)
     app.before_request(_refuse_query)
     register_error_handlers(app)
-    for api_blueprint in (images, jobs, events, engines, account, health):
+    for api_blueprint in (images, jobs, events, webhooks, engines, account, health):
         app.register_api(api_blueprint)
     app.register_blueprint(objects)
     app.register_blueprint(docs)
@@ -83,8 +101,11 @@ def create_app(services: Services) -> OpenAPI:
 
 
 def _refuse_query() -> None:
-    """No address under `/v1` but the lists takes parameters."""
-    if request.path.startswith("/v1/") and request.args and request.endpoint not in LISTS:
+    """Few addresses under `/v1` take parameters; the others refuse all."""
+    # Without an endpoint it is another refusal's turn: no such address, or no such method there.
+    if request.endpoint is None or not request.path.startswith("/v1/"):
+        return
+    if request.args and request.endpoint not in TAKES_QUERY:
         raise InvalidRequest(
             Violation(json_pointer([name]), "unknown_field", "there is no such parameter")
             for name in request.args

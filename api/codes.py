@@ -86,6 +86,23 @@ PROBLEMS = {
         " `Retry-After`: it answers with what was made. If the server died meanwhile the key is"
         " free after half a minute, and nothing is made twice.",
     ),
+    "endpoint_disabled": Code(
+        409,
+        "The webhook endpoint is disabled",
+        'Nothing is sent to it. `PATCH` it with `{"disabled": false}` first; `disabled_reason` says'
+        " whether its owner, a 410 or five days of failures disabled it.",
+    ),
+    "too_many_endpoints": Code(
+        409,
+        "The account has as many webhook endpoints as it may have",
+        "`TOWLINE_WEBHOOK_MAX_ENDPOINTS` is the limit. Delete one that is not needed.",
+    ),
+    "secret_unreadable": Code(
+        409,
+        "The webhook secret cannot be read any more",
+        "It was sealed under another `TOWLINE_SECRET_KEY`. Rotate it, and give the new one to the"
+        " receiver.",
+    ),
     "idempotency_key_gone": Code(
         410,
         "What this `Idempotency-Key` made was deleted",
@@ -221,6 +238,14 @@ VIOLATIONS = {
         "option_not_supported": "The engine does not have this option, or not so much of it.",
         "alpha_not_supported": "The picture has alpha and a JPEG cannot keep it: choose `png`"
         " or `webp`.",
+        "webhook_url_invalid": "Not the one form of a URL that is taken: scheme, host, perhaps a"
+        " port and a path, in ASCII, without credentials or a fragment; an IPv4 address as four"
+        " decimal numbers.",
+        "webhook_url_not_https": "Webhooks go by https alone, unless the server's"
+        " `TOWLINE_WEBHOOK_ALLOW_HTTP` is set.",
+        "webhook_port_refused": "Webhooks go to port 443, and to those in `TOWLINE_WEBHOOK_PORTS`.",
+        "webhook_address_refused": "Webhooks go to addresses of the public Internet, and to"
+        " those in `TOWLINE_WEBHOOK_NETWORKS`. A name is looked up again for each try.",
         "picture_too_long": "The format cannot hold a side this long (WebP 16,383 pixels, JPEG"
         " 65,500): choose `png`.",
     }.items()

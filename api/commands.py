@@ -13,10 +13,10 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from api.rendering import rfc3339
 from shared.accounts.keys import Scope
 from shared.accounts.limits import LIMITS
 from shared.audit.trail import Actor, act_as
+from shared.times import rfc3339
 
 if TYPE_CHECKING:
     from shared.accounts.account import Account, KeyInfo

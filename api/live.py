@@ -25,9 +25,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from api.rendering import render_candidate, rfc3339
+from api.rendering import links_of
+from shared.jobs.shown import show_candidate
 from shared.jobs.state import JobState
 from shared.rounds import expected_steps
+from shared.times import rfc3339
 
 if TYPE_CHECKING:
     from api.context import Context
@@ -84,7 +86,7 @@ def _events_of(state: Reached, history: History, at: Context) -> Iterator[Event]
     is_success = state.status is JobState.SUCCEEDED and job.result is not None
     candidates = job.result["candidates"] if is_success and job.result else []
     for number, candidate in enumerate(candidates):
-        picture = render_candidate(candidate, at, is_gone=job.pictures_gone_at is not None)
+        picture = show_candidate(candidate, links_of(at), is_gone=job.pictures_gone_at is not None)
         yield Event((state.id, number), "candidate", same | picture)
     error = job.error if state.status is JobState.FAILED else None
     data = {**same, "status": state.status.value, "at": rfc3339(state.at), "error": error}

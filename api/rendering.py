@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from api.context import Context
+from shared.jobs.shown import Links, show_job
 from shared.jobs.state import JobState
-from shared.objects import content_type_of
-from shared.rounds import expected_steps
+from shared.times import rfc3339
 
 if TYPE_CHECKING:
     from shared.images.store import Image
     from shared.jobs.job import Job
-
-
-def rfc3339(milliseconds: int) -> str:
-    """`2026-11-23T04:05:06.789Z`."""
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _time(milliseconds: int | None) -> str | None:
-    return None if milliseconds is None else rfc3339(milliseconds)
 
 
 def render_image(image: Image, at: Context) -> dict[str, Any]:
@@ -37,14 +25,14 @@ def render_image(image: Image, at: Context) -> dict[str, Any]:
         "sha256": image.sha256,
         "created_at": rfc3339(image.created_at),
         "expires_at": rfc3339(image.expires_at),
-        "url": _url(image.object_key or "", image.content_type, at),
+        "url": links_of(at).to(image.object_key or "", image.content_type),
     }
 
 
 def render_jobs(jobs: list[Job], at: Context) -> list[dict[str, Any]]:
     """Jobs of one account."""
     queues = _queues([job for job in jobs if job.status is JobState.QUEUED], at)
-    return [_render_job(job, queues.get(job.id), at) for job in jobs]
+    return [show_job(job, links_of(at), queues.get(job.id)) for job in jobs]
 
 
 def render_job(job: Job, at: Context) -> dict[str, Any]:
@@ -52,54 +40,9 @@ def render_job(job: Job, at: Context) -> dict[str, Any]:
     return render_jobs([job], at)[0]
 
 
-def _render_job(job: Job, queue: dict[str, Any] | None, at: Context) -> dict[str, Any]:
-    return {
-        "id": job.id,
-        "status": job.status.value,
-        "created_at": rfc3339(job.created_at),
-        "started_at": _time(job.started_at),
-        "finished_at": _time(job.finished_at),
-        "expires_at": _time(job.expires_at),
-        "attempt": job.attempt,
-        "progress": {"step": job.step, "steps": job.steps or expected_steps(job.spec)},
-        "queue": queue,
-        "request": job.spec.to_json(),
-        "result": _result(job, at),
-        "error": job.error,
-        "batch": None,
-        "retried_from": job.retried_from,
-        "metadata": dict(job.metadata),
-    }
-
-
-def _result(job: Job, at: Context) -> dict[str, Any] | None:
-    if job.result is None:
-        return None
-    result = dict(job.result)
-    mask_key = result.pop("mask_key")
-    is_gone = job.pictures_gone_at is not None
-    return {
-        **result,
-        "candidates": [
-            render_candidate(candidate, at, is_gone=is_gone) for candidate in result["candidates"]
-        ],
-        "mask_url": _url_of(mask_key, at) if mask_key and not is_gone else None,
-        "expires_at": _time(job.retain_until),
-    }
-
-
-def render_candidate(candidate: Mapping[str, Any], at: Context, *, is_gone: bool) -> dict[str, Any]:
-    """One picture of a result, with a URL in the place of its key while it is there."""
-    shown = {name: value for name, value in candidate.items() if name != "key"}
-    return {**shown, "url": None if is_gone else _url_of(candidate["key"], at)}
-
-
-def _url_of(key: str, at: Context) -> str:
-    return _url(key, content_type_of(key), at)
-
-
-def _url(key: str, content_type: str, at: Context) -> str:
-    return at.urls.download(key, at.services.settings.url_ttl_s, content_type)
+def links_of(at: Context) -> Links:
+    """URLs as this API gives them."""
+    return Links(at.urls, at.services.settings.url_ttl_s)
 
 
 def _queues(queued: list[Job], at: Context) -> dict[str, dict[str, Any]]:

@@ -16,6 +16,7 @@ from shared.canvas import canvas_violations
 from shared.edits import (
     Drag,
     JobSpec,
+    JobWebhook,
     Located,
     MaskImage,
     MaskPolygon,
@@ -32,6 +33,8 @@ from shared.imaging import MAX_SIDE_PX, decode_mask
 from shared.masks import drawn
 from shared.placement import check_placement, without
 from shared.rounds import split_violations
+from shared.webhooks.events import filter_violations
+from shared.webhooks.targets import url_violations
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,6 +67,7 @@ def understand(body: JobBody, account_id: str, at: Context) -> Submission:
         found.append(Violation("/image", "missing_field", "the id of an uploaded image is needed"))
     mask_image = _mask_image(body.mask, account_id, at, found)
     found += _check_split(options, rounds)
+    found += _check_webhook(body, at)
     if picture is not None:
         found += _check_on_picture(body, rounds, picture, mask_image, engine, at)
         found += _check_format(options, picture)
@@ -240,6 +244,15 @@ def _check_split(options: dict[str, Any], rounds: Rounds) -> list[Violation]:
     return split_violations([[drag for _, drag in drags] for _, drags in rounds], split_px)
 
 
+def _check_webhook(body: JobBody, at: Context) -> list[Violation]:
+    if body.webhook is None:
+        return []
+    return [
+        *url_violations("/webhook/url", body.webhook.url, at.services.webhooks.rules),
+        *filter_violations("/webhook/events", body.webhook.events),
+    ]
+
+
 def _check_format(options: dict[str, Any], picture: Image) -> list[Violation]:
     """Pictures that the format asked for cannot hold."""
     form = options.get("format")
@@ -258,6 +271,7 @@ def _check_format(options: dict[str, Any], picture: Image) -> list[Violation]:
 
 def _spec(body: JobBody, rounds: Rounds, options: dict[str, Any], at: Context) -> JobSpec:
     priority = body.priority or at.services.settings.default_priority
+    webhook = body.webhook
     return JobSpec(
         image=body.image,
         mask=_mask_spec(body.mask),
@@ -268,4 +282,5 @@ def _spec(body: JobBody, rounds: Rounds, options: dict[str, Any], at: Context) -
         priority=Priority[priority.upper()],
         expires_in_s=body.expires_in_s,
         timeout_s=body.timeout_s,
+        webhook=None if webhook is None else JobWebhook(webhook.url, tuple(webhook.events)),
     )

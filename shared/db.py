@@ -34,12 +34,13 @@ from sqlalchemy.sql.expression import FunctionElement
 from shared.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy import Connection, Table
 
 BUSY_TIMEOUT_MS = 5_000
 _BEGIN = "towline_begin"
+_NOTES = "towline_notes"
 #: No request holds a connection while it waits, so few are enough for many threads.
 _POOL: dict[str, Any] = {"pool_size": 10, "max_overflow": 10, "pool_timeout": 5}
 
@@ -84,6 +85,11 @@ def insert_unless_there(connection: Connection, table: Table) -> Any:
     return dialect.insert(table)
 
 
+def announce(connection: Connection, topic: str) -> None:
+    """Whoever listens to the topic (`Database.after_commit`) is called once this is committed."""
+    connection.get_execution_options()[_NOTES].add(topic)
+
+
 class now_ms(FunctionElement[int]):  # noqa: N801 - reads as the SQL function it is
     """The database's clock, in milliseconds since 1970."""
 
@@ -107,6 +113,11 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.engine = _make_engine(url)
+        self._listeners: dict[str, Callable[[], None]] = {}
+
+    def after_commit(self, topic: str, call: Callable[[], None]) -> None:
+        """Call this after each commit that noted the topic; it must not raise."""
+        self._listeners[topic] = call
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -122,10 +133,12 @@ class Database:
 
     @contextmanager
     def _transaction(self, kind: dict[str, dict[str, Any]]) -> Iterator[Connection]:
+        notes: set[str] = set()
+        options = {**kind[self.engine.dialect.name], _NOTES: notes}
         try:
             with (
                 self.engine.connect() as connection,
-                connection.execution_options(**kind[self.engine.dialect.name]).begin(),
+                connection.execution_options(**options).begin(),
             ):
                 yield connection
         except PoolTimeout as error:
@@ -136,6 +149,8 @@ class Database:
             if not (error.connection_invalidated or _sqlstate(error) in _AWAY):
                 raise
             raise DatabaseUnavailable("The connection to the database broke.") from error
+        for topic in notes & self._listeners.keys():
+            self._listeners[topic]()
 
     def ping(self) -> None:
         """Whether the database answers; `DatabaseUnavailable`."""

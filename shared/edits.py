@@ -69,6 +69,14 @@ Located = tuple[str, Drag]  #: a drag, and the JSON pointer to it
 
 
 @dataclass(frozen=True, slots=True)
+class JobWebhook:
+    """Who else is to be told how the job ended: a URL, and filters of event types."""
+
+    url: str
+    events: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
     """A job as it was understood: defaults filled in, ready to be run at any time.
 
@@ -84,6 +92,7 @@ class JobSpec:
     priority: Priority = Priority.NORMAL
     expires_in_s: int | None = None
     timeout_s: int = 300
+    webhook: JobWebhook | None = None
 
     @property
     def mask_image(self) -> str | None:
@@ -102,6 +111,7 @@ class JobSpec:
             "priority": self.priority.name.lower(),
             "expires_in_s": self.expires_in_s,
             "timeout_s": self.timeout_s,
+            "webhook": _webhook_to_json(self.webhook),
         }
 
     @classmethod
@@ -119,6 +129,7 @@ class JobSpec:
             priority=Priority[value["priority"].upper()],
             expires_in_s=value["expires_in_s"],
             timeout_s=value["timeout_s"],
+            webhook=_webhook_from_json(value.get("webhook")),  # older rows have none
         )
 
 
@@ -155,6 +166,14 @@ def _mask_to_json(mask: MaskSpec) -> Any:
             return {"rect": [mask.x0, mask.y0, mask.x1, mask.y1]}
         case MaskPolygon():
             return {"polygon": [[point.x, point.y] for point in mask.points]}
+
+
+def _webhook_to_json(webhook: JobWebhook | None) -> dict[str, Any] | None:
+    return None if webhook is None else {"url": webhook.url, "events": list(webhook.events)}
+
+
+def _webhook_from_json(value: Mapping[str, Any] | None) -> JobWebhook | None:
+    return None if value is None else JobWebhook(value["url"], tuple(value["events"]))
 
 
 def pixel_yx(point: Point) -> tuple[int, int]:

@@ -24,7 +24,10 @@
     │       ├── ImageInUse
     │       ├── ImageNotUploaded
     │       ├── JobNotFinal
-    │       └── IdempotencyKeyInFlight
+    │       ├── IdempotencyKeyInFlight
+    │       ├── EndpointDisabled
+    │       ├── TooManyEndpoints
+    │       └── SecretUnreadable      sealed under another TOWLINE_SECRET_KEY
     ├── EngineError                   found only by the run; the job's `error`
     │   ├── DragNotReachable
     │   ├── WarpFolds                 only with `strict`
@@ -224,6 +227,24 @@ class IdempotencyKeyInFlight(Conflict):
     """Another request with the key has not been answered yet."""
 
     code = "idempotency_key_in_flight"
+
+
+class EndpointDisabled(Conflict):
+    """Nothing is sent to a webhook endpoint that is disabled."""
+
+    code = "endpoint_disabled"
+
+
+class TooManyEndpoints(Conflict):
+    """The account has as many webhook endpoints as it may have."""
+
+    code = "too_many_endpoints"
+
+
+class SecretUnreadable(Conflict):
+    """A webhook's secret was sealed under another `TOWLINE_SECRET_KEY`; a rotation mends it."""
+
+    code = "secret_unreadable"
 
 
 class EngineError(TowlineError):

@@ -25,10 +25,12 @@ log = structlog.get_logger()
 
 RUN_JOBS = "towline.run_jobs"
 SWEEP = "towline.sweep"
+DELIVER = "towline.deliver"
 MAINTENANCE = "maintenance"
 WEBHOOKS = "webhooks"
 
 SEND_TIMEOUT_S = 0.25
+DELIVERERS = 4  #: messages that wait for deliverers at the most; each works until nothing is due
 BREAK_S = 1.0  #: how long nothing is sent after a send that failed
 
 _CONFIG = {
@@ -93,19 +95,30 @@ class Wakeups:
         """One more job waits: send one more message, if the window has room."""
         self._send(engine, lambda waiting: min(1, self._window - waiting))
 
+    def send_deliverer(self) -> None:
+        """Deliveries are due: send a message to whoever sends them, unless enough wait."""
+        self._send(WEBHOOKS, lambda waiting: min(1, DELIVERERS - waiting), DELIVER, [])
+
     def top_up(self, engine: str, due: int) -> None:
         """So many jobs wait: send the messages that are missing, within the window."""
         self._send(engine, lambda waiting: min(due, self._window) - waiting)
 
-    def _send(self, engine: str, missing: Callable[[int], int]) -> None:
+    def _send(
+        self,
+        queue: str,
+        missing: Callable[[int], int],
+        task: str = RUN_JOBS,
+        arguments: list[str] | None = None,
+    ) -> None:
+        arguments = [queue] if arguments is None else arguments
         if time.monotonic() < self._closed_until:
             return
         try:
-            for _ in range(missing(self.waiting(engine))):
-                self._app.send_task(RUN_JOBS, args=[engine], queue=engine, retry=False)
+            for _ in range(missing(self.waiting(queue))):
+                self._app.send_task(task, args=arguments, queue=queue, retry=False)
         except (redis.RedisError, OperationalError, OSError) as error:
             self._closed_until = time.monotonic() + BREAK_S
-            log.warning("wakeup_not_sent", engine=engine, error=str(error))
+            log.warning("wakeup_not_sent", queue=queue, error=str(error))
 
     def clear(self, engine: str) -> bool:
         """Nothing is due: every message that still waits is void. Whether there were any.

@@ -22,9 +22,27 @@ from shared.jobs.upkeep import Upkeep
 from shared.objects import FolderStore, ObjectStore
 from shared.orphans import Orphans
 from shared.queue import Wakeups
+from shared.webhooks.deliveries import DeliveryStore
+from shared.webhooks.dispatch import Dispatch
+from shared.webhooks.endpoints import EndpointStore
+from shared.webhooks.outbox import DELIVERIES
+from shared.webhooks.sealing import Sealer
+from shared.webhooks.targets import TargetRules
+from shared.webhooks.upkeep import DeliveryUpkeep
 
 if TYPE_CHECKING:
     from shared.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """Endpoints and what is sent to them: for owners, for workers, for the sweep."""
+
+    endpoints: EndpointStore
+    deliveries: DeliveryStore
+    dispatch: Dispatch
+    upkeep: DeliveryUpkeep
+    rules: TargetRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +66,7 @@ class Services:
     objects: ObjectStore
     orphans: Orphans
     wakeups: Wakeups
+    webhooks: Webhooks
 
 
 def build_services(settings: Settings) -> Services:
@@ -56,6 +75,8 @@ def build_services(settings: Settings) -> Services:
     objects = _objects(settings)
     engines_up = EnginesUp(database, alive_s=settings.lease_s)
     limits = Limits.of({name: getattr(settings, f"limit_{name}") for name in LIMITS})
+    wakeups = Wakeups(settings.redis_url.get_secret_value(), window=settings.wakeup_window)
+    database.after_commit(DELIVERIES, wakeups.send_deliverer)
     return Services(
         settings=settings,
         database=database,
@@ -88,7 +109,29 @@ def build_services(settings: Settings) -> Services:
         forecasts=Forecasts(database, engines_up),
         objects=objects,
         orphans=Orphans(database, objects, grace_s=settings.orphan_grace_hours * 3600),
-        wakeups=Wakeups(settings.redis_url.get_secret_value(), window=settings.wakeup_window),
+        wakeups=wakeups,
+        webhooks=_webhooks(settings, database),
+    )
+
+
+def _webhooks(settings: Settings, database: Database) -> Webhooks:
+    sealer = Sealer(settings.secret_key.get_secret_value())
+    scale = settings.webhook_time_scale
+    return Webhooks(
+        endpoints=EndpointStore(
+            database,
+            sealer,
+            max_endpoints=settings.webhook_max_endpoints,
+            rotation_hours=settings.webhook_rotation_hours,
+        ),
+        deliveries=DeliveryStore(database),
+        dispatch=Dispatch(database, sealer, timeout_s=settings.webhook_timeout_s, time_scale=scale),
+        upkeep=DeliveryUpkeep(
+            database, time_scale=scale, retention_days=settings.webhook_retention_days
+        ),
+        rules=TargetRules.of(
+            settings.webhook_allow_http, settings.webhook_ports, settings.webhook_networks
+        ),
     )
 
 

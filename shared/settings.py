@@ -10,6 +10,7 @@ import os
 import re
 from functools import cached_property
 from importlib.util import find_spec
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -17,6 +18,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.engines import ENGINES, Scheduler
+from shared.webhooks.targets import ANY_PORT
 
 PREFIX = "TOWLINE_"
 MAX_S3_TTL_S = 7 * 86_400
@@ -103,6 +105,19 @@ class Settings(BaseSettings):
     upload_ttl_s: int = Field(900, ge=1)
     orphan_grace_hours: float = Field(48.0, gt=24, allow_inf_nan=False)
 
+    # Webhooks
+    webhook_allow_http: bool = False
+    webhook_ports: Annotated[tuple[str, ...], NoDecode] = ()
+    webhook_networks: Annotated[tuple[str, ...], NoDecode] = ()
+    webhook_ca_file: Path | None = None
+    webhook_timeout_s: float = Field(15.0, gt=0, allow_inf_nan=False)
+    webhook_concurrency: int = Field(200, ge=1)
+    webhook_endpoint_concurrency: int = Field(10, ge=1)
+    webhook_max_endpoints: int = Field(50, ge=1)
+    webhook_rotation_hours: float = Field(24.0, ge=0, allow_inf_nan=False)
+    webhook_retention_days: float = Field(30.0, gt=0, allow_inf_nan=False)
+    webhook_time_scale: float = Field(1.0, gt=0, le=1, allow_inf_nan=False)
+
     # Processes
     worker_threads: int | None = Field(None, ge=1)
     worker_port: int | None = Field(None, ge=1, le=65535)
@@ -115,7 +130,13 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "text", "json"] = "auto"
 
     @field_validator(
-        "engines", "model_attention", "model_fixed_sizes", "cors_origins", mode="before"
+        "engines",
+        "model_attention",
+        "model_fixed_sizes",
+        "cors_origins",
+        "webhook_ports",
+        "webhook_networks",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: object) -> object:
@@ -128,6 +149,25 @@ class Settings(BaseSettings):
     def _check_database_url(cls, value: SecretStr) -> SecretStr:
         if not re.match(r"($|sqlite:///|postgres(ql)?(\+psycopg)?://)", value.get_secret_value()):
             raise ValueError("begins with postgresql:// or sqlite:///")
+        return value
+
+    @field_validator("webhook_ports")
+    @classmethod
+    def _check_ports(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for port in value:
+            if port != ANY_PORT and not (
+                re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 2**16
+            ):
+                raise ValueError(
+                    f"{port} is no port; ports are numbers, `{ANY_PORT}` is all of them"
+                )
+        return value
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ip_network(network)
         return value
 
     @model_validator(mode="after")

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[1]
 LIMIT_S = 30.0
+#: Settings of a test that its processes have as well.
+PASSED_ON = (
+    "lease_s", "heartbeat_s", "sweep_s", "drain_s", "worker_threads", "worker_port",
+    "webhook_allow_http",    "webhook_timeout_s", "webhook_time_scale", "webhook_concurrency",
+    "webhook_endpoint_concurrency",
+)  # fmt: skip
 
 
 def wait_until(happened: Callable[[], Any], limit_s: float = LIMIT_S, said: str = "") -> Any:
@@ -94,19 +100,14 @@ class Crew:
             "TOWLINE_HOME": str(settings.home),
             "TOWLINE_DATABASE_URL": settings.database,
             "TOWLINE_REDIS_URL": self.redis_url,
-            "TOWLINE_SECRET_KEY": settings.secret_key.get_secret_value(),
             "TOWLINE_PORT": str(settings.port),
             "TOWLINE_LOG_FORMAT": "json",
+            "TOWLINE_SECRET_KEY": settings.secret_key.get_secret_value(),
+            "TOWLINE_WEBHOOK_PORTS": ",".join(settings.webhook_ports),
+            "TOWLINE_WEBHOOK_NETWORKS": ",".join(settings.webhook_networks),
             **{
                 f"TOWLINE_{name.upper()}": str(getattr(settings, name))
-                for name in (
-                    "lease_s",
-                    "heartbeat_s",
-                    "sweep_s",
-                    "drain_s",
-                    "worker_threads",
-                    "worker_port",
-                )
+                for name in PASSED_ON
                 if getattr(settings, name) is not None
             },
             **(self._s3() if settings.s3_url else {}),

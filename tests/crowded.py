@@ -43,6 +43,21 @@ INSERT INTO audit_log (id, account_id, action, subject, details, actor, actor_id
     'job_' || n, {details}, 'key', CAST(n % 100 AS TEXT), :now
 FROM c
 """
+_ENDPOINTS = """
+INSERT INTO webhook_endpoints (id, account_id, url, events, description, secret, created_at)
+{count} SELECT 'ep_' || (100000 + n), 'acc_' || (100000 + n), 'https://hooks.example/', {events},
+    '', {secret}, 0 FROM c
+"""
+_DELIVERIES = """
+INSERT INTO webhook_deliveries (id, account_id, event_id, event_type, job_id, endpoint_id, lane,
+                                status, attempt, tries, next_at, created_at, asked_at, finished_at)
+{count} SELECT 'dlv_' || (1000000000000 + :start + n), 'acc_' || (100000 + n % :accounts),
+    'evt_' || (1000000000000 + :start + n), 'job.succeeded', 'job_' || (1000000000000 + n % 100),
+    'ep_' || (100000 + n % :accounts),
+    'acc_' || (100000 + n % :accounts) || '/' || 'ep_' || (100000 + n % :accounts),
+    :status, 0, 0, :now + (n % 10) * 60000, :now, :now, :finished
+FROM c
+"""
 METADATA = {"batch": "crowd"}
 _DAY_MS = 86_400_000
 
@@ -53,6 +68,7 @@ class Crowd:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._jobs = 0
+        self._deliveries = 0
 
     def accounts(self, count: int, *, first: int = 0) -> None:
         """As many accounts, all of which had a turn once."""
@@ -96,6 +112,25 @@ class Crowd:
         with self._database.writing() as connection:
             connection.execute(text(_ENTRIES.format(count=_COUNT, details=details)), values)
 
+    def deliveries(self, status: str, count: int, *, accounts: int = 1) -> None:
+        """As many webhook deliveries in a state, dealt out to an endpoint of each account."""
+        now = int(time.time() * 1000)
+        is_sqlite = self._database.engine.dialect.name == "sqlite"
+        events = "'[\"*\"]'" if is_sqlite else "CAST('[\"*\"]' AS JSON)"
+        secret = "x'00'" if is_sqlite else "decode('00', 'hex')"
+        endpoints = _ENDPOINTS.format(count=_COUNT, events=events, secret=secret)
+        values = {
+            "count": count, "start": self._deliveries, "accounts": accounts, "status": status,
+            "now": now, "finished": None if status == "pending" else now,
+        }  # fmt: skip
+        with self._database.writing() as connection:
+            if not is_sqlite:
+                connection.execute(text("SET LOCAL statement_timeout = 0"))
+            if not self._deliveries:
+                connection.execute(text(endpoints), {"count": accounts})
+            connection.execute(text(_DELIVERIES.format(count=_COUNT)), values)
+        self._deliveries += count
+
     def settle(self) -> None:
         """What PostgreSQL's autovacuum does by itself; SQLite has nothing of the kind."""
         if self._database.engine.dialect.name == "postgresql":
@@ -109,3 +144,8 @@ class Crowd:
 def name_of(account: int) -> str:
     """The id of an account of the crowd."""
     return f"acc_{100_000 + account}"
+
+
+def endpoint_of(account: int) -> str:
+    """The id of the endpoint of an account of the crowd."""
+    return f"ep_{100_000 + account}"

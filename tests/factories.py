@@ -19,11 +19,18 @@ from shared.images.tables import images
 from shared.imaging import encode
 from shared.jobs.tables import job_events, jobs, workers
 from shared.objects import image_key
+from shared.webhooks.tables import (
+    webhook_attempts,
+    webhook_deliveries,
+    webhook_endpoints,
+    webhook_secrets,
+)
 
 if TYPE_CHECKING:
     from shared.db import Database
     from shared.jobs.job import Job
     from shared.services import Services
+    from shared.webhooks.endpoint import Endpoint
 
 OPTIONS: dict[str, Any] = {
     "candidates": 1,
@@ -45,7 +52,13 @@ CLOCKS = {
     api_keys: ("created_at", "expires_at", "last_used_at"),
     audit_log: ("created_at",),
     deleted_accounts: ("deleted_at",),
+    webhook_deliveries: ("next_at", "lease_until", "created_at", "asked_at", "finished_at"),
+    webhook_endpoints: ("previous_until", "disabled_at", "failing_since", "created_at"),
+    webhook_secrets: ("previous_until", "created_at"),
+    webhook_attempts: ("at",),
 }  # fmt: skip
+
+HOOK = "https://hooks.example/towline"
 
 _numbers = count(1)
 
@@ -103,6 +116,17 @@ class Factory:
         if "image" not in spec:
             spec["image"] = self.image(account_id, is_stored=is_stored).id
         return self.services.jobs.submit(account_id, a_spec(**spec), metadata or {})
+
+    def endpoint(self, account_id: str, *events: str, url: str = HOOK, **given: Any) -> Endpoint:
+        """A webhook endpoint that wants these events, or all."""
+        values = {"events": events or ("*",), "description": "", "disabled": False, **given}
+        return self.services.webhooks.endpoints.create(account_id, url=url, **values)[0]
+
+    def ended(self, account_id: str | None = None, **spec: Any) -> Job:
+        """A job that has succeeded."""
+        job = self.running(account_id, **spec)
+        assert self.services.leases.succeed(job, a_result(job))
+        return self.services.jobs.get(job.account_id, job.id)
 
     def running(self, account_id: str | None = None, **spec: Any) -> Job:
         """A job of the only account with work, claimed by a worker."""

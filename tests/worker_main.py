@@ -10,12 +10,15 @@ import argparse
 import os
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from shared.jobs.job import Job
 from shared.jobs.leases import LeaseStore, Pulse
 from shared.services import Services
+from shared.webhooks.dispatch import Claim, Dispatch, Outcome
+from shared.webhooks.sealing import Sealer
 from tests.engines import ActingEngine, freeze
 from worker.__main__ import _services
 from worker.app import run_worker
@@ -24,6 +27,33 @@ DEEDS = {
     "die": lambda: os._exit(9),
     "freeze": freeze,
 }
+
+
+class EventfulDispatch(Dispatch):
+    """The real store of webhooks; `deed` is done at one moment."""
+
+    def __init__(self, services: Services, moment: str, deed: str) -> None:
+        settings = services.settings
+        super().__init__(
+            services.database,
+            Sealer(settings.secret_key.get_secret_value()),
+            timeout_s=settings.webhook_timeout_s,
+            time_scale=settings.webhook_time_scale,
+        )
+        self._moment, self._deed = moment, DEEDS[deed]
+
+    def claim(self, after: str, room: Callable[[str], int], limit: int) -> tuple[list[Claim], str]:
+        claims, end = super().claim(after, room, limit)
+        if claims and self._moment == "delivery claimed":
+            self._deed()
+        return claims, end
+
+    def record(self, outcomes: Sequence[Outcome]) -> None:
+        if self._moment == "delivery posted":
+            self._deed()
+        super().record(outcomes)
+        if self._moment == "delivery recorded":
+            self._deed()
 
 
 class EventfulLeases(LeaseStore):
@@ -65,11 +95,16 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("command", choices=["run"])
     parser.add_argument("--queues", required=True)
-    parser.add_argument("--at", choices=["never", "claimed", "stored", "recorded"], default="never")
+    parser.add_argument("--at", default="never")  # one of the moments above
     parser.add_argument("--do", choices=DEEDS, default="die")
     chosen = parser.parse_args()
     services = _services()
-    services = replace(services, leases=EventfulLeases(services, chosen.at, chosen.do))
+    dispatch = EventfulDispatch(services, chosen.at, chosen.do)
+    services = replace(
+        services,
+        leases=EventfulLeases(services, chosen.at, chosen.do),
+        webhooks=replace(services.webhooks, dispatch=dispatch),
+    )
     return run_worker(services, chosen.queues.split(","), ActingEngine)
 
 

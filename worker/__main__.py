@@ -9,6 +9,7 @@ from pathlib import Path
 
 from celery import signals
 
+from shared.queue import WEBHOOKS
 from shared.services import Services, build_services
 from shared.settings import SettingsError, read_settings
 from shared.telemetry.logging import set_up_logging
@@ -34,6 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _check_model(chosen.folder, chosen.scheduler)
     try:
         services = _services()
+        if chosen.command == "run" and WEBHOOKS in chosen.queues:
+            _check_webhooks(services)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
@@ -64,6 +67,17 @@ def _services() -> Services:
     set_up_logging(settings)
     signals.setup_logging.connect(lambda **_: None, weak=False)  # Celery leaves the logs to us
     return build_services(settings)
+
+
+def _check_webhooks(services: Services) -> None:
+    """What only the workers that send webhooks need."""
+    settings = services.settings
+    if not settings.secret_key.get_secret_value():
+        raise SettingsError(
+            "TOWLINE_SECRET_KEY: must be set, the API's; it opens the secrets of webhooks"
+        )
+    if settings.webhook_ca_file is not None and not settings.webhook_ca_file.is_file():
+        raise SettingsError(f"TOWLINE_WEBHOOK_CA_FILE: no file {settings.webhook_ca_file}")
 
 
 def _queues(text: str) -> list[str]:

@@ -20,6 +20,7 @@ from celery import signals
 from shared.engines import ENGINES
 from shared.queue import MAINTENANCE, SWEEP, WEBHOOKS, working_app
 from worker.batching import Batched, Limits
+from worker.deliver import Deliverer
 from worker.engines.base import BatchingEngine
 from worker.engines.registry import load_engine
 from worker.health import Health, HealthServer
@@ -66,13 +67,18 @@ def run_worker(
     workplace = _workplace(services, _batched(engines, settings), drain)
     app = working_app(settings.redis_url.get_secret_value())
     intake, broom = Intake(workplace, drain, threads), Broom(services, every_s=settings.sweep_s)
-    register_tasks(app, intake, broom)
+    deliverer = Deliverer(services, drain) if WEBHOOKS in queues else None
+    register_tasks(app, intake, broom, deliverer)
     _drain_on_signals(drain, settings.drain_s)
     with (
         HealthServer(Health(services, intake, drain), settings.host, settings.worker_port),
         Presence(workplace, threads, every_s=settings.heartbeat_s),
         Lookout(
-            intake, engines, broom if MAINTENANCE in queues else None, every_s=settings.sweep_s
+            intake,
+            engines,
+            broom if MAINTENANCE in queues else None,
+            deliverer,
+            every_s=settings.sweep_s,
         ),
     ):
         worker = app.Worker(
@@ -86,6 +92,8 @@ def run_worker(
         )
         worker.start()
         intake.wait_until_empty()
+        if deliverer is not None:
+            deliverer.wait_until_idle()
     return int(worker.exitcode or 0)
 
 

@@ -1,7 +1,7 @@
 """What a worker does by itself, every few seconds, so that a lost message costs seconds at most.
 
-It looks for work of its engines, and sweeps when nobody asked it to for a while: beat is down, or
-Redis is, or its consumer hangs.
+It looks for work of its engines and for webhooks that are due, and sweeps when nobody asked it to
+for a while: beat is down, or Redis is, or its consumer hangs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from shared.services import Services
+    from worker.deliver import Deliverer
     from worker.intake import Intake
 
 log = structlog.get_logger()
@@ -50,11 +51,18 @@ class Lookout:
     """While the block runs, this process looks out for what nobody told it."""
 
     def __init__(
-        self, intake: Intake, engines: Iterable[str], broom: Broom | None, *, every_s: float
+        self,
+        intake: Intake,
+        engines: Iterable[str],
+        broom: Broom | None,
+        deliverer: Deliverer | None,
+        *,
+        every_s: float,
     ) -> None:
         self._intake = intake
         self._engines = tuple(engines)
         self._broom = broom
+        self._deliverer = deliverer
         self._every_s = every_s
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="lookout", daemon=True)
@@ -80,3 +88,5 @@ class Lookout:
             self._intake.look(engine)
         if self._broom is not None:
             self._broom.sweep_unless_asked()
+        if self._deliverer is not None:
+            self._deliverer.look()

@@ -68,6 +68,17 @@ def top_up_wakeups(services: Services) -> None:
         services.wakeups.top_up(engine, due)
 
 
+def top_up_deliveries(services: Services) -> None:
+    """Where webhooks are due, somebody is told to send them."""
+    if services.webhooks.upkeep.is_anything_due():
+        services.wakeups.send_deliverer()
+
+
+def give_up_deliveries(services: Services) -> None:
+    """Webhooks that could not be delivered for five days have failed."""
+    services.webhooks.upkeep.give_up_stale()
+
+
 def shorten_lines(services: Services) -> None:
     """Accounts that have nothing queued leave the heads of the lines."""
     services.upkeep.shorten_lines()
@@ -109,6 +120,11 @@ def forget_records(services: Services) -> None:
     services.account_deletion.forget_old()
 
 
+def forget_old_deliveries(services: Services) -> None:
+    """The log of webhooks past its retention, a slice at a time."""
+    services.webhooks.upkeep.forget_old()
+
+
 def forget_dead_workers(services: Services) -> None:
     """Workers that ended without a word."""
     services.engines_up.forget_dead()
@@ -121,6 +137,8 @@ URGENT: tuple[Step, ...] = (
     expire_waiting,
     fail_overdue,
     top_up_wakeups,
+    top_up_deliveries,
+    give_up_deliveries,
     shorten_lines,
     forget_dead_workers,
 )
@@ -129,6 +147,7 @@ HOUSEKEEPING: tuple[Step, ...] = (
     forget_old_jobs,
     forget_old_images,
     forget_old_keys,
+    forget_old_deliveries,
     collect_orphans,
     forget_records,
 )

@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING
 import structlog
 
 from shared.errors import TowlineError
-from shared.queue import RUN_JOBS, SWEEP
+from shared.queue import DELIVER, RUN_JOBS, SWEEP
 
 if TYPE_CHECKING:
     from celery import Celery
 
+    from worker.deliver import Deliverer
     from worker.intake import Intake
     from worker.lookout import Broom
 
 log = structlog.get_logger()
 
 
-def register_tasks(app: Celery, intake: Intake, broom: Broom) -> None:
-    """Make the tasks known to the app of this process."""
+def register_tasks(
+    app: Celery, intake: Intake, broom: Broom, deliverer: Deliverer | None = None
+) -> None:
+    """Make the tasks known to the app of this process; `deliverer` if it sends webhooks."""
 
     @app.task(name=RUN_JOBS)  # type: ignore[untyped-decorator]
     def run_jobs(engine: str) -> None:
@@ -33,3 +36,10 @@ def register_tasks(app: Celery, intake: Intake, broom: Broom) -> None:
     def run_sweep() -> None:
         """Put right what died half-way."""
         broom.sweep()
+
+    if deliverer is not None:
+
+        @app.task(name=DELIVER)  # type: ignore[untyped-decorator]
+        def deliver() -> None:
+            """Send what is due: one message is enough for all of it."""
+            deliverer.deliver()

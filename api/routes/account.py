@@ -9,12 +9,12 @@ from flask_openapi3 import APIBlueprint, Tag
 
 from api.context import account_id, caller, services
 from api.openapi import operation_id, problems
-from api.rendering import rfc3339
 from api.schemas.account import AccountOut, AuditLogOut, AuditQuery
 from shared.accounts.account import KeyInfo
 from shared.audit.store import Entry
 from shared.errors import InvalidRequest, Violation
 from shared.ids import is_id
+from shared.times import rfc3339
 
 account = APIBlueprint(
     "account", __name__, url_prefix="/v1", abp_tags=[Tag(name="account")],

@@ -14,7 +14,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from api.context import account_id, context, services
 from api.idempotency import completed, completion, idempotent, json_digest
 from api.openapi import no_content, operation_id, problems
-from api.rendering import render_image, rfc3339
+from api.rendering import render_image
 from api.schemas.images import ImageOut, ImagePath, UploadBody, UploadOut
 from api.strict_json import StrictRequest, json_pointer
 from shared.errors import (
@@ -31,6 +31,7 @@ from shared.ids import new_id
 from shared.images.store import Facts, Image
 from shared.imaging import inspect
 from shared.objects import image_key, staging_key
+from shared.times import rfc3339
 
 MULTIPART_SLACK_BYTES = 64 * 1024  #: what a form may hold beside the file
 

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from api.schemas.base import WHOLE, Body, MetadataKey, MetadataValue, Number
+from api.schemas.webhooks import EventFilters, WebhookUrl
 from api.strict_json import shape_violation
 from shared.edits import MAX_DRAGS, MAX_ROUNDS
 from shared.engines import OPTIONS, Format, GuidanceDecay, Output, Quality
@@ -93,6 +94,13 @@ class OptionsBody(Body):
     cache: bool | None = None
 
 
+class JobWebhookBody(Body):
+    """Who is told how the job ended; signed with the account's own secret."""
+
+    url: WebhookUrl
+    events: EventFilters = ["*"]
+
+
 def _without_default(schema: dict[str, Any]) -> None:
     """The default is ours, to go on with the rest of a body that has no such field."""
     del schema["default"]
@@ -149,6 +157,9 @@ class JobBody(Body):
     )
     timeout_s: Annotated[int, Field(ge=1, le=86_400), WHOLE] = Field(
         300, description="Seconds from the first start until it fails"
+    )
+    webhook: JobWebhookBody | None = Field(
+        None, description="Beside the account's endpoints: a URL for this job alone"
     )
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] = {}
 

@@ -1,7 +1,8 @@
 """The one place where a job changes state: the row, then its event, in one transaction.
 
-A job that waits again stands in its engine's line again; one that ends in vain gives its pixels
-back to the account's month.
+So are the deliveries to whoever wants to be told of it (`shared/webhooks/outbox.py`). A job
+that waits again stands in its engine's line again; one that ends in vain gives its pixels back to
+the account's month.
 
 Who may move a job is said by `where` (the account for its owner, the attempt for a
 worker); from which states, by the table in `shared/jobs/state.py`. A row that does not
@@ -21,6 +22,7 @@ from shared.jobs.job import Job, job_from_row
 from shared.jobs.state import TRANSITIONS, JobState, Move
 from shared.jobs.tables import job_events, jobs
 from shared.jobs.turns import enter_line
+from shared.webhooks.outbox import tell_of_jobs
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
@@ -42,6 +44,7 @@ def move_jobs(
     moved = [job_from_row(row) for row in rows]
     for job in moved:
         record_event(connection, job)
+    tell_of_jobs(connection, moved)
     if TARGET[move] is JobState.QUEUED:
         # Always in one order, so that no two wait for each other
         for engine, account_id in sorted({(job.spec.engine, job.account_id) for job in moved}):

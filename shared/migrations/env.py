@@ -13,6 +13,7 @@ import shared.audit.tables
 import shared.idempotency.tables
 import shared.images.tables
 import shared.jobs.tables
+import shared.webhooks.tables
 from shared.db import Database, metadata
 
 TABLES = (
@@ -21,6 +22,7 @@ TABLES = (
     shared.idempotency.tables,
     shared.images.tables,
     shared.jobs.tables,
+    shared.webhooks.tables,
 )
 
 LOCK = 0x70771147  #: "towline", nearly: the same for all who migrate one database

@@ -9,20 +9,26 @@ from tests.api.calling import NOBODY
 
 if TYPE_CHECKING:
     from flask import Flask
+    from werkzeug.routing import Rule
 
 #: The part of an address that is an id, and the kind of thing it names. A route with a part
 #: that is not here fails the tests that walk all of them: see `test_api_foreign.py`.
-IDS = {"image_id": "img", "job_id": "job"}
+IDS = {"image_id": "img", "job_id": "job", "endpoint_id": "ep", "delivery_id": "dlv"}
 OTHERS = {"key", "name"}  #: of objects and of pages: no account's ids
 
 
 def rules(app: Flask) -> list[tuple[str, str]]:
     """Every method and address that is served."""
     return [
-        (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
+        (method, braced(rule))
         for rule in app.url_map.iter_rules()
         for method in sorted(rule.methods or ())
     ]
+
+
+def braced(rule: Rule) -> str:
+    """Its address, with its parts as `{job_id}`."""
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
 
 
 def parts_of(rule: str) -> list[str]:

@@ -12,7 +12,7 @@ from shared.audit.tables import audit_log
 from shared.errors import DatabaseUnavailable
 from tests.api.calling import Caller, is_problem, said
 from tests.api.routes import rules
-from tests.factories import a_picture, a_result
+from tests.factories import HOOK, a_picture, a_result
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -46,6 +46,18 @@ def put_upload(caller: Caller) -> str:
     return str(announced["id"])
 
 
+def an_endpoint(caller: Caller) -> str:
+    """Its address."""
+    endpoint = caller.post("/v1/webhook-endpoints", json={"url": HOOK}).json["id"]
+    return f"/v1/webhook-endpoints/{endpoint}"
+
+
+def a_delivery(caller: Caller) -> str:
+    """Its address."""
+    delivery = caller.post(f"{an_endpoint(caller)}/test").json["id"]
+    return f"/v1/webhook-deliveries/{delivery}"
+
+
 Change = Callable[[Caller, "Services"], "tuple[TestResponse, str]"]
 
 #: For each route that changes something: a call that does, and the action it leaves. A new
@@ -69,6 +81,31 @@ CHANGES: dict[tuple[str, str], Change] = {
     ("DELETE", "/v1/jobs/{job_id}"): lambda c, s: (
         c.delete(f"/v1/jobs/{ended_job(c, s)}"), "job.deleted",
     ),
+    ("POST", "/v1/webhook-endpoints"): lambda c, s: (
+        c.post("/v1/webhook-endpoints", json={"url": HOOK}), "webhook_endpoint.created",
+    ),
+    ("PATCH", "/v1/webhook-endpoints/{endpoint_id}"): lambda c, s: (
+        c.call("PATCH", an_endpoint(c), json={"disabled": True}), "webhook_endpoint.changed",
+    ),
+    ("DELETE", "/v1/webhook-endpoints/{endpoint_id}"): lambda c, s: (
+        c.delete(an_endpoint(c)), "webhook_endpoint.deleted",
+    ),
+    ("POST", "/v1/webhook-endpoints/{endpoint_id}/rotate-secret"): lambda c, s: (
+        c.post(f"{an_endpoint(c)}/rotate-secret"), "webhook_endpoint.secret_rotated",
+    ),
+    ("POST", "/v1/webhook-endpoints/{endpoint_id}/test"): lambda c, s: (
+        c.post(f"{an_endpoint(c)}/test"), "webhook_endpoint.tested",
+    ),
+    ("POST", "/v1/webhook-endpoints/{endpoint_id}/replay-failed"): lambda c, s: (
+        c.post(f"{an_endpoint(c)}/replay-failed?since=2026-01-01T00:00:00Z"),
+        "webhook_endpoint.failed_replayed",
+    ),
+    ("POST", "/v1/webhook-deliveries/{delivery_id}/replay"): lambda c, s: (
+        c.post(f"{a_delivery(c)}/replay"), "webhook_delivery.replayed",
+    ),
+    ("POST", "/v1/webhook-secret/rotate"): lambda c, s: (
+        c.post("/v1/webhook-secret/rotate"), "webhook_secret.rotated",
+    ),
 }  # fmt: skip
 
 
@@ -87,10 +124,8 @@ def test_a_change_leaves_one_entry_with_its_key_and_its_request_when_it_is_made(
     request_id = answer.headers["X-Request-Id"]
     (entry,) = [entry for entry in entries if entry["request_id"] == request_id]
     assert entry["actor"] == {"type": "key", "id": caller.key.split("_")[1]}
-    if answer.data:
-        assert entry["subject"] == answer.json["id"]
-    else:
-        assert entry["subject"] in answer.request.path
+    thing = answer.json.get("id") if answer.data else None
+    assert entry["subject"] in (thing, caller.account_id) or entry["subject"] in answer.request.path
     assert caller.key.split("_")[2] not in str(entries)
 
 

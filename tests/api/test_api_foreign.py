@@ -8,7 +8,7 @@ import pytest
 
 from tests.api.calling import Caller, is_problem, said
 from tests.api.routes import IDS, address_of, parts_of, rules
-from tests.factories import a_result
+from tests.factories import HOOK, a_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,11 +35,30 @@ def jobs_of(caller: Caller, services: Services) -> list[str]:
     return ids
 
 
+def endpoints_of(caller: Caller, services: Services) -> list[str]:
+    """One that is sent to, and one that is disabled."""
+    bodies = ({"url": HOOK}, {"url": HOOK, "disabled": True})
+    return [caller.post("/v1/webhook-endpoints", json=body).json["id"] for body in bodies]
+
+
+def deliveries_of(caller: Caller, services: Services) -> list[str]:
+    """One that waits."""
+    endpoint = endpoints_of(caller, services)[0]
+    return [caller.post(f"/v1/webhook-endpoints/{endpoint}/test").json["id"]]
+
+
 #: How to make what the ids of a kind name; a kind of its own for whoever adds a route.
-MAKERS: dict[str, Callable[[Caller, Services], list[str]]] = {"img": images_of, "job": jobs_of}
+MAKERS: dict[str, Callable[[Caller, Services], list[str]]] = {
+    "img": images_of, "job": jobs_of, "ep": endpoints_of, "dlv": deliveries_of
+}  # fmt: skip
 
 #: What a route needs beside its address to get as far as its id.
-BODIES: dict[str, dict[str, Any]] = {}
+BODIES: dict[str, dict[str, Any]] = {
+    "PATCH /v1/webhook-endpoints/{endpoint_id}": {"json": {"description": "mine"}},
+    "POST /v1/webhook-endpoints/{endpoint_id}/replay-failed": {
+        "query_string": {"since": "2026-01-01T00:00:00Z"}
+    },
+}
 
 
 def without_names(answer: TestResponse, thing: str) -> tuple[Any, ...]:
@@ -58,7 +77,8 @@ def state_of(caller: Caller, services: Services) -> Any:
     """Everything that an account has, as its owner sees it."""
     jobs = caller.get("/v1/jobs?limit=200").json["data"]
     images = [services.images.get(caller.account_id, job["request"]["image"]) for job in jobs]
-    return [(job["id"], job["status"], job["attempt"]) for job in jobs], images
+    hooks = caller.get("/v1/webhook-endpoints").json, caller.get("/v1/webhook-deliveries").json
+    return [(job["id"], job["status"], job["attempt"]) for job in jobs], images, hooks
 
 
 def test_every_route_is_not_found_exactly_as_a_missing_one_when_the_thing_is_foreign(
@@ -80,7 +100,7 @@ def test_every_route_is_not_found_exactly_as_a_missing_one_when_the_thing_is_for
             assert foreign.status_code == 404, (method, rule, foreign.text)
             assert without_names(foreign, thing) == without_names(missing, missing_id)
             walked.add((method, rule))
-    assert len(walked) >= 9, "every method of every route with an id"
+    assert len(walked) >= 18, "every method of every route with an id"
     assert state_of(caller, services) == before, "nothing of it was changed"
 
 
@@ -91,6 +111,12 @@ def test_each_kind_of_id_is_made_by_this_test_and_answers_its_owner(
     assert set(MAKERS) == set(IDS.values())
     (image, _), jobs = images_of(caller, services), jobs_of(caller, services)
     assert caller.get(f"/v1/images/{image}").status_code == 200
+    assert [
+        caller.get(f"/v1/webhook-endpoints/{endpoint}").json["disabled"]
+        for endpoint in endpoints_of(caller, services)
+    ] == [False, True]
+    (delivery,) = deliveries_of(caller, services)
+    assert caller.get(f"/v1/webhook-deliveries/{delivery}").json["status"] == "pending"
     assert [caller.get(f"/v1/jobs/{job}").json["status"] for job in jobs] == [
         "succeeded", "running", "queued"
     ]  # fmt: skip

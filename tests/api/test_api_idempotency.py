@@ -16,9 +16,10 @@ from shared.errors import DatabaseUnavailable, StorageUnavailable
 from shared.idempotency.tables import idempotency_keys
 from shared.images.tables import images
 from shared.jobs.tables import jobs
+from shared.webhooks.tables import webhook_deliveries, webhook_endpoints
 from tests.api.calling import Caller, is_problem, local
 from tests.api.test_api_waiting import beside, finish
-from tests.factories import a_picture
+from tests.factories import HOOK, a_picture
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -29,7 +30,12 @@ if TYPE_CHECKING:
 
 KEY = {"Idempotency-Key": "the-key"}
 #: POSTs that make nothing, or nothing that was not made before: safe to repeat as they are.
-MAKES_NOTHING = {"jobs.validate_job", "jobs.cancel_job", "images.complete_upload"}
+MAKES_NOTHING = {
+    "jobs.validate_job", "jobs.cancel_job", "images.complete_upload",
+    # Another secret each time, or the same delivery once more: that is what is asked for.
+    "webhooks.rotate_webhook_endpoint_secret", "webhooks.rotate_webhook_secret",
+    "webhooks.replay_webhook_delivery", "webhooks.replay_failed_deliveries",
+}  # fmt: skip
 
 
 def count(services: Services, table: Table) -> int:
@@ -64,12 +70,23 @@ def of_upload(caller: Caller) -> dict[str, Any]:
     return {"path": "/v1/images/uploads", "json": body}
 
 
+def of_endpoint(caller: Caller) -> dict[str, Any]:
+    return {"path": "/v1/webhook-endpoints", "json": {"url": HOOK}}
+
+
+def of_test(caller: Caller) -> dict[str, Any]:
+    endpoint = caller.post("/v1/webhook-endpoints", json={"url": HOOK}).json["id"]
+    return {"path": f"/v1/webhook-endpoints/{endpoint}/test"}
+
+
 #: How to make something at each route that declares a key: endpoint, request, table.
 ROUTES: dict[str, tuple[Callable[[Caller], dict[str, Any]], Table]] = {
     "jobs.submit_job": (of_job, jobs),
     "jobs.retry_job": (of_retry, jobs),
     "images.upload_image": (of_picture, images),
     "images.announce_upload": (of_upload, images),
+    "webhooks.create_webhook_endpoint": (of_endpoint, webhook_endpoints),
+    "webhooks.test_webhook_endpoint": (of_test, webhook_deliveries),
 }
 
 
@@ -282,14 +299,19 @@ def test_a_key_is_gone_when_what_it_made_was_deleted(
     if table is jobs:
         caller.post(f"/v1/jobs/{made}/cancel")
         assert caller.delete(f"/v1/jobs/{made}").status_code == 204
-    else:
+    elif table is images:
         assert caller.delete(f"/v1/images/{made}").status_code == 204
+    else:  # a delivery goes with its endpoint
+        (hook,) = caller.get("/v1/webhook-endpoints").json["data"]
+        assert caller.delete(f"/v1/webhook-endpoints/{hook['id']}").status_code == 204
     before = count(services, table)
     answer = caller.post(**request, headers=KEY)
     assert is_problem(answer, 410, "idempotency_key_gone")
     assert made in answer.json["detail"]
     assert count(services, table) == before
-    assert caller.post(**request, headers={"Idempotency-Key": "another"}).status_code < 300
+    if table is not webhook_deliveries:  # its endpoint is gone
+        another = caller.post(**request, headers={"Idempotency-Key": "another"})
+        assert another.status_code < 300
 
 
 def test_a_replay_shows_the_thing_as_it_is_now(caller: Caller, services: Services) -> None:

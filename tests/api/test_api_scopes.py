@@ -10,7 +10,7 @@ import pytest
 from api.scopes import NEEDED, operation_of, require_declared_scopes
 from shared.accounts.keys import Scope
 from tests.api.calling import Caller, is_problem
-from tests.api.routes import address_of
+from tests.api.routes import address_of, braced
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -27,8 +27,7 @@ def with_scopes(caller: Caller, services: Services, *scopes: Scope) -> Caller:
 def operations(app: Flask) -> list[tuple[str, str, Scope]]:
     """Every method and address under `/v1`, and the scope that it is declared to need."""
     return [
-        (method, address_of(rule.rule.replace("<image:", "{").replace("<job:", "{")
-                            .replace(">", "}")), NEEDED[operation_of(rule.endpoint)])
+        (method, address_of(braced(rule)), NEEDED[operation_of(rule.endpoint)])
         for rule in app.url_map.iter_rules()
         if rule.rule.startswith("/v1/")
         for method in sorted((rule.methods or set()) - {"OPTIONS"})

@@ -79,7 +79,11 @@ def refusals(caller: Caller, **changes: Any) -> Found:
         ({"expires_in_s": 0}, {("/expires_in_s", "out_of_range")}),
         ({"expires_in_s": -1}, {("/expires_in_s", "out_of_range")}),
         ({"expires_in_s": 10**18}, {("/expires_in_s", "out_of_range")}),
-        ({"webhook": {"url": "https://example.org"}}, {("/webhook", "unknown_field")}),
+        ({"webhook": "https://example.org/"}, {("/webhook", "wrong_type")}),
+        ({"webhook": {"url": "http://example.org/"}}, {("/webhook/url", "webhook_url_not_https")}),
+        ({"webhook": {"url": "https://10.0.0.1/"}}, {("/webhook/url", "webhook_address_refused")}),
+        ({"webhook": {"url": "https://a.example", "events": ["job.done"]}},
+         {("/webhook/events/0", "out_of_range")}),
         ({"a~/b": 1}, {("/a~0~1b", "unknown_field")}),
         ({"": 1}, {("/", "unknown_field")}),
         ({"branch:rect": 1}, {("/branch:rect", "unknown_field")}),
@@ -233,7 +237,7 @@ def test_a_submission_is_told_everything_at_once_when_much_is_wrong(caller: Call
         timeout_s=0,
         expires_in_s="soon",
         metadata={"a": 1},
-        webhook=None,
+        webhook={"url": "https://user@hooks.example/", "events": ["job.done"]},
     )
     assert found == {
         ("/drags/0/target", "point_outside_image"),
@@ -249,7 +253,8 @@ def test_a_submission_is_told_everything_at_once_when_much_is_wrong(caller: Call
         ("/timeout_s", "out_of_range"),
         ("/expires_in_s", "wrong_type"),
         ("/metadata/a", "wrong_type"),
-        ("/webhook", "unknown_field"),
+        ("/webhook/url", "webhook_url_invalid"),
+        ("/webhook/events/0", "out_of_range"),
     }
 
 
@@ -475,6 +480,7 @@ def test_a_job_shows_the_defaults_when_little_was_said(caller: Caller) -> None:
         "priority": "normal",
         "expires_in_s": None,
         "timeout_s": 300,
+        "webhook": None,
     }  # fmt: skip
 
 

@@ -11,7 +11,8 @@ from sqlalchemy import event
 
 from shared.jobs.state import JobState
 from shared.services import Services
-from tests.crowded import METADATA, Crowd, name_of
+from shared.webhooks.status import Status
+from tests.crowded import METADATA, Crowd, endpoint_of, name_of
 
 ACCOUNTS = 50
 
@@ -25,6 +26,9 @@ def crowd(services: Services) -> Services:
     crowd.jobs("queued", 300, accounts=ACCOUNTS)
     crowd.jobs("running", 100, accounts=ACCOUNTS)
     crowd.entries(4000, accounts=ACCOUNTS)
+    crowd.deliveries("succeeded", 3000, accounts=ACCOUNTS)
+    crowd.deliveries("failed", 200, accounts=ACCOUNTS)
+    crowd.deliveries("pending", 300, accounts=ACCOUNTS)
     crowd.settle()
     return services
 
@@ -74,6 +78,55 @@ CALLS: dict[str, tuple[Callable[[Services], object], list[str]]] = {
         ["ix_jobs_claim"],
     ),
 }
+
+
+WEBHOOK_CALLS: dict[str, tuple[Callable[[Services], object], list[str]]] = {
+    "claim": (
+        lambda s: s.webhooks.dispatch.claim("", lambda lane: 1, 2),
+        ["ix_webhook_deliveries_lane"],
+    ),
+    "due": (lambda s: s.webhooks.upkeep.is_anything_due(), ["ix_webhook_deliveries_due"]),
+    "stale": (lambda s: s.webhooks.upkeep.give_up_stale(), ["ix_webhook_deliveries_stale"]),
+    "old": (lambda s: s.webhooks.upkeep.forget_old(), ["ix_webhook_deliveries_retention"]),
+    "list": (
+        lambda s: s.webhooks.deliveries.page(name_of(0), limit=5),
+        ["ix_webhook_deliveries_list"],
+    ),
+    "list by status": (
+        lambda s: s.webhooks.deliveries.page(name_of(0), limit=5, status=Status.FAILED),
+        ["ix_webhook_deliveries_list_by_status"],
+    ),
+    "list by endpoint": (
+        lambda s: s.webhooks.deliveries.page(name_of(0), limit=5, endpoint_id=endpoint_of(0)),
+        ["ix_webhook_deliveries_endpoint"],
+    ),
+    "list by endpoint and status": (
+        lambda s: s.webhooks.deliveries.page(
+            name_of(0), limit=5, endpoint_id=endpoint_of(0), status=Status.FAILED
+        ),
+        ["ix_webhook_deliveries_"],
+    ),
+    "list by job": (
+        lambda s: s.webhooks.deliveries.page(name_of(0), limit=5, job_id="job_1000000000000"),
+        ["ix_webhook_deliveries_job"],
+    ),
+    "replay": (
+        lambda s: s.webhooks.deliveries.replay_failed(name_of(0), endpoint_of(0), 0),
+        ["ix_webhook_deliveries_"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WEBHOOK_CALLS)
+def test_no_statement_reads_all_deliveries_when_it_has_an_index(crowd: Services, name: str) -> None:
+    call, indexes = WEBHOOK_CALLS[name]
+    plan = _plan_of(crowd, call)
+    table = "webhook_deliveries"
+    scans = [line for line in plan if f"SCAN {table}" in line and "USING" not in line]
+    scans += [line for line in plan if f"Seq Scan on {table}" in line]
+    assert scans == [], plan
+    for index in indexes:
+        assert any(index in line for line in plan), plan
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -77,7 +77,15 @@ def start_service(start_any_service: StartService) -> Iterator[StartService]:
 
 @pytest.fixture(scope="session")
 def service(start_any_service: StartService) -> EmbeddedService:
-    """The one that tests share: do not stop it, and use objects of your own."""
-    service = start_any_service()
+    """The one that tests share: do not stop it, and use objects of your own.
+
+    It may send webhooks to this machine, and nowhere else.
+    """
+    service = start_any_service(
+        TOWLINE_WEBHOOK_ALLOW_HTTP="true",
+        TOWLINE_WEBHOOK_PORTS="*",
+        TOWLINE_WEBHOOK_NETWORKS="127.0.0.0/8",
+        TOWLINE_WEBHOOK_MAX_ENDPOINTS="10000",
+    )
     service.wait_until_up()
     return service

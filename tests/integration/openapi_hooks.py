@@ -52,6 +52,9 @@ def an_image(shade: int = 255) -> str:
 IMAGE, MASK = an_image(shade=90), an_image()
 
 
+HOOK = "http://127.0.0.1:9/nobody/listens"
+
+
 def a_job() -> str:
     body = {"image": IMAGE, "drags": [a_drag()], "mask": MASK}
     job = api.post("/v1/jobs", json=body).raise_for_status().json()
@@ -60,9 +63,22 @@ def a_job() -> str:
     return str(job["id"])
 
 
+def an_endpoint() -> str:
+    body = {"url": HOOK, "events": ["job.canceled"]}
+    return str(api.post("/v1/webhook-endpoints", json=body).raise_for_status().json()["id"])
+
+
+def a_delivery() -> str:
+    answer = api.post(f"/v1/webhook-endpoints/{ENDPOINT}/test")
+    return str(answer.raise_for_status().json()["id"])
+
+
 def a_drag() -> dict[str, list[int]]:
     x, y = choose.randrange(12, 44), choose.randrange(12, 36)
     return {"handle": [x, y], "target": [x + choose.randrange(1, 8), y]}
+
+
+ENDPOINT = an_endpoint()
 
 
 @schemathesis.hook
@@ -80,6 +96,12 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         case.path_parameters["image_id"] = an_image()
     if "job_id" in case.path_parameters:
         case.path_parameters["job_id"] = a_job()
+    if "endpoint_id" in case.path_parameters:
+        case.path_parameters["endpoint_id"] = an_endpoint()
+    if "delivery_id" in case.path_parameters:
+        case.path_parameters["delivery_id"] = a_delivery()
+    if case.operation.path.startswith("/v1/webhook-endpoints") and isinstance(case.body, dict):
+        case.body |= {"disabled": True} | ({"url": HOOK} if "url" in case.body else {})
     if case.operation.path in ("/v1/jobs", "/v1/jobs/validate") and isinstance(case.body, dict):
         fit(case.body)
     if case.operation.path == "/v1/images":
@@ -98,6 +120,8 @@ def fit(body: dict[str, Any]) -> None:
     else:
         body["drags"] = [a_drag()]
         body.pop("rounds", None)
+    if body.get("webhook") is not None:
+        body["webhook"]["url"] = HOOK
     if isinstance(body.get("options"), dict):
         body["options"] |= {"candidates": 1}
         for name in ("steps", "guidance", "guidance_decay", "split_px"):

@@ -1,0 +1,275 @@
+"""What receivers do to webhooks: a storm of failures, and receivers that hang beside others.
+
+    python -m benchmarks.webhooks storm [--events 10000] [--endpoints 1]
+    python -m benchmarks.webhooks hang [--receivers 500] [--hanging 5] [--rounds 3]
+
+Real processes: a worker of the queues `webhooks` and `maintenance`, beat, a Valkey, and SQLite (or
+`--database URL`). The receiver is this process, over sockets of this machine. Events are jobs
+that are canceled. In a storm time is compressed by `TOWLINE_WEBHOOK_TIME_SCALE`, and the worker is
+killed (SIGKILL) again and again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import signal
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+from standardwebhooks import Webhook
+
+from shared.migrations import migrate
+from shared.services import Services, build_services
+from shared.settings import Settings
+from shared.webhooks.schedule import DELAYS_S
+from shared.webhooks.tables import webhook_attempts, webhook_deliveries
+from tests.broker import Valkey
+from tests.crew import Crew, Member, wait_until
+from tests.crowded import Crowd, name_of
+from tests.factories import Factory
+from tests.receiver import HANG, RESET, Message, Receiver, Reply
+
+QUEUES = "webhooks,maintenance"
+HERE: dict[str, Any] = {
+    "webhook_allow_http": True,
+    "webhook_ports": ("*",),
+    "webhook_networks": ("127.0.0.0/8",),
+    "webhook_max_endpoints": 1000,
+    "secret_key": "only for benchmarks",
+    "sweep_s": 0.5,
+    "drain_s": 0.5,
+}
+SCALE = 0.001  #: of a storm: 75 h 35 min become 4 min 32 s
+TIMEOUT_S = 1.0  #: of a storm, so that hanging does not take all of that
+SHARE = 0.05  #: of the messages, for each kind of failure
+DOWN_AFTER_S, DOWN_S = 5.0, 10.0
+KILL_EVERY_S = 7.0
+
+
+@contextmanager
+def crew_of(database: str | None, **changes: Any) -> Iterator[Crew]:
+    """Services on a new database and broker; processes are started by whoever wants them."""
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="towline-", dir=memory) as name:
+        folder = Path(name)
+        broker = Valkey(folder)
+        broker.start()
+        url = database or f"sqlite:///{folder / 'towline.db'}"
+        migrate(url)
+        settings = Settings(
+            home=folder, database_url=url, redis_url=broker.url, **{**HERE, **changes}
+        )
+        crew = Crew(build_services(settings), folder)
+        try:
+            yield crew
+        finally:
+            crew.end()
+            crew.services.database.close()
+            broker.kill()
+
+
+class Storm:
+    """A receiver that fails in five ways, and is down for a while."""
+
+    def __init__(self, events: int) -> None:
+        self.random = random.Random(7)
+        self.arrived: Counter[str] = Counter()  # all that came
+        self.accepted: Counter[str] = Counter()  # what was answered with 2xx
+        self.took_s: dict[str, float] = {}  # until the first acceptance, by event
+        self.kinds: Counter[str] = Counter()
+        self.is_down = False
+        self.secrets: dict[str, str] = {}
+        self.created: dict[str, float] = {}
+        self.all_accepted = threading.Event()
+        self._events = events
+
+    def behave(self, message: Message) -> Reply:
+        Webhook(self.secrets[message.path]).verify(message.body, dict(message.headers))
+        self.arrived[message.id] += 1
+        kind, reply = self._choose()
+        self.kinds[kind] += 1
+        if kind == "204":
+            self.accepted[message.id] += 1
+            created_s = self.created[message.json["data"]["id"]]
+            self.took_s.setdefault(message.id, time.time() - created_s)
+            if len(self.accepted) == self._events:
+                self.all_accepted.set()
+        return reply
+
+    def _choose(self) -> tuple[str, Reply]:
+        if self.is_down:
+            return "down", RESET
+        replies = {
+            "hangs": HANG,
+            "redirects": Reply(302, {"location": "/elsewhere"}),
+            "resets": RESET,
+            "500": Reply(500),
+            "429": Reply(429, {"retry-after": "1"}),
+        }
+        at = int(self.random.random() / SHARE)
+        names = list(replies)
+        return (names[at], replies[names[at]]) if at < len(names) else ("204", Reply(204))
+
+
+def storm(events: int, endpoints: int, database: str | None) -> None:
+    """Every event arrives, under one id, however often the worker dies."""
+    changes = {"webhook_time_scale": SCALE, "webhook_timeout_s": TIMEOUT_S}
+    state = Storm(events)
+    with crew_of(database, **changes) as crew, Receiver(state.behave) as receiver:
+        services = crew.services
+        jobs = _queued_jobs(services, events, endpoints)
+        for number in range(endpoints):
+            path = f"/{number}"
+            _, state.secrets[path] = services.webhooks.endpoints.create(
+                name_of(number), url=receiver.url(path), events=["job.*"], description="",
+                disabled=False,
+            )  # fmt: skip
+        crew.start("worker", "beat")
+        over = threading.Event()
+        killer = threading.Thread(target=_kill_now_and_then, args=(crew, over, state))
+        killer.start()
+        began_s = time.monotonic()
+        for account, job in jobs:
+            state.created[job] = time.time()
+            services.jobs.cancel(account, job)
+        written_s = time.monotonic() - began_s
+        state.all_accepted.wait(sum(DELAYS_S) * SCALE + 120)
+        all_s = time.monotonic() - began_s
+        over.set()
+        killer.join()
+        wait_until(
+            lambda: not _count(services, "pending"), 120
+        )  # what was not recorded comes again
+        _report_storm(crew, state, events, written_s, all_s)
+
+
+def _queued_jobs(services: Services, count: int, holders: int) -> list[tuple[str, str]]:
+    crowd = Crowd(services.database)
+    crowd.accounts(holders)
+    crowd.jobs("queued", count, accounts=holders)
+    return [(name_of(n % holders), f"job_{1_000_000_000_000 + n}") for n in range(count)]
+
+
+def _kill_now_and_then(crew: Crew, over: threading.Event, state: Storm) -> None:
+    """The worker, by SIGKILL; and for a while the receiver is down."""
+    began_s = time.monotonic()
+    worker: Member | None = None
+    while not over.is_set():
+        if worker is not None:
+            worker.signal(signal.SIGKILL)
+            worker.process.wait()
+        worker = crew.worker(queues=QUEUES)
+        worker.wait_for_ready()
+        until_s = time.monotonic() + KILL_EVERY_S
+        while time.monotonic() < until_s and not over.is_set():
+            state.is_down = DOWN_AFTER_S < time.monotonic() - began_s < DOWN_AFTER_S + DOWN_S
+            time.sleep(0.05)
+    state.is_down = False
+
+
+def _count(services: Services, status: str) -> int:
+    query = select(func.count()).where(webhook_deliveries.c.status == status)
+    with services.database.reading() as connection:
+        return connection.scalar(query) or 0
+
+
+def _report_storm(crew: Crew, state: Storm, events: int, written_s: float, all_s: float) -> None:
+    with crew.services.database.reading() as connection:
+        ids = set(connection.scalars(select(webhook_deliveries.c.event_id)))
+        tries = connection.scalar(select(func.count()).select_from(webhook_attempts))
+    failed = _count(crew.services, "failed")
+    took = sorted(state.took_s.values())
+    duplicates = state.accepted.total() - len(state.accepted)
+    deaths = sum(member.process.poll() == -signal.SIGKILL for member in crew.members)
+    print(f"events {events}, ids {len(ids)}, arrived and accepted {len(state.accepted)}")
+    print(f"ids that nobody promised: {len(set(state.arrived) - ids)}; failed for good: {failed}")
+    print(f"arrivals {state.arrived.total()}, by answer {dict(state.kinds)}")
+    print(f"accepted more than once: {duplicates} messages; worker killed {deaths} times")
+    print(f"tries in the log {tries}; events written in {written_s:.1f} s, all in {all_s:.1f} s")
+    print(f"from event to acceptance: p50 {_at(took, 0.5):.2f} s, p99 {_at(took, 0.99):.2f} s,"
+          f" longest {took[-1]:.2f} s; the schedule has {sum(DELAYS_S) * SCALE:.0f} s")  # fmt: skip
+    assert len(state.accepted) == len(ids) == events
+    assert set(state.arrived) == ids
+
+
+def hang(receivers: int, hanging: int, rounds: int, events: int, database: str | None) -> None:
+    """The delivery time of those that are well, beside some that hang and beside none."""
+    print(f"{receivers} receivers, {events} events each, of {receivers - hanging} that are well:")
+    times: dict[int, list[float]] = {0: [], hanging: []}
+    for _ in range(rounds):
+        for sick in times:
+            took = _hang_once(receivers, sick, hanging, events, database)
+            times[sick] += took
+            print(f"  {sick} hang: p50 {_at(took, 0.5):.0f} ms, p99 {_at(took, 0.99):.0f} ms,"
+                  f" longest {took[-1]:.0f} ms, {len(took)} messages", flush=True)  # fmt: skip
+    without, beside = (sorted(times[sick]) for sick in times)
+    print(f"  p99 in all: without {_at(without, 0.99):.0f} ms, beside {_at(beside, 0.99):.0f} ms,"
+          f" ratio {_at(beside, 0.99) / _at(without, 0.99):.2f}")  # fmt: skip
+
+
+def _hang_once(
+    receivers: int, sick: int, hanging: int, events: int, database: str | None
+) -> list[float]:
+    """Milliseconds from event to arrival at those that never hang, sorted."""
+    well = receivers - hanging
+    took: list[float] = []
+    created: dict[str, float] = {}
+    enough = threading.Event()
+
+    def behave(message: Message) -> Reply:
+        number = int(message.path[1:])
+        if number < sick:
+            return HANG
+        if number >= hanging:
+            took.append((time.time() - created[message.json["data"]["id"]]) * 1000)
+            if len(took) == well * events:
+                enough.set()
+        return Reply()
+
+    with crew_of(database) as crew, Receiver(behave) as receiver:
+        jobs = _queued_jobs(crew.services, receivers * events, receivers)
+        for number in range(receivers):
+            Factory(crew.services).endpoint(name_of(number), url=receiver.url(f"/{number}"))
+        crew.worker(queues=QUEUES).wait_for_ready()
+        crew.start("worker", "beat")
+        for account, job in jobs:
+            created[job] = time.time()
+            crew.services.jobs.cancel(account, job)
+            time.sleep(max(0, 0.01 - (time.time() - created[job])))  # a hundred in a second
+        assert enough.wait(120), f"{len(took)} of {well * events} arrived"
+    return sorted(took)
+
+
+def _at(values: list[float], share: float) -> float:
+    return values[min(int(share * len(values)), len(values) - 1)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--database", help="an empty one; SQLite by default")
+    parts = parser.add_subparsers(dest="part", required=True)
+    first = parts.add_parser("storm")
+    first.add_argument("--events", type=int, default=10_000)
+    first.add_argument("--endpoints", type=int, default=1)
+    second = parts.add_parser("hang")
+    second.add_argument("--receivers", type=int, default=500)
+    second.add_argument("--hanging", type=int, default=5)
+    second.add_argument("--rounds", type=int, default=3)
+    second.add_argument("--events", type=int, default=4)
+    given = parser.parse_args()
+    if given.part == "storm":
+        storm(given.events, given.endpoints, given.database)
+    else:
+        hang(given.receivers, given.hanging, given.rounds, given.events, given.database)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""One message: rendered and signed at the moment of sending, posted, and what became of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from shared.jobs.shown import Links
+from shared.signed_urls import UrlSigner
+from shared.webhooks.dispatch import Claim, Outcome
+from shared.webhooks.message import body_of, job_data
+from shared.webhooks.schedule import GONE, SUCCESS, next_delay_s, retry_after_s
+from shared.webhooks.signing import signed_headers
+from worker.post import Answer, Poster
+
+if TYPE_CHECKING:
+    from shared.services import Services
+
+log = structlog.get_logger()
+
+REDIRECTS = range(300, 400)
+
+
+class Sender:
+    """Makes messages of claims. `ValueError` without a secret key."""
+
+    def __init__(self, services: Services, poster: Poster | None = None) -> None:
+        settings = services.settings
+        signer = UrlSigner(settings.secret_key.get_secret_value(), settings.base_url)
+        self._links = Links(services.objects.urls or signer, settings.url_ttl_s)
+        self._scale = settings.webhook_time_scale
+        self._poster = poster or Poster(
+            services.webhooks.rules,
+            timeout_s=settings.webhook_timeout_s,
+            ca_file=settings.webhook_ca_file,
+        )
+
+    async def send(self, claim: Claim) -> Outcome:
+        """Try once. Whatever happens is an outcome, and the delivery goes on from there."""
+        try:
+            answer = await self._post(claim)
+        except Exception:  # one message that nobody can send must not stop the rest
+            log.exception("webhook_not_sent", delivery=claim.id)
+            answer = Answer(error="send_failed", detail="the server's log has the trace")
+        outcome = settle(claim, answer, datetime.now(UTC), scale=self._scale)
+        log.info(
+            "webhook_tried",
+            delivery=claim.id,
+            type=claim.event_type,
+            status=answer.http_status,
+            error=outcome.error,
+            duration_ms=answer.duration_ms,
+        )
+        return outcome
+
+    async def _post(self, claim: Claim) -> Answer:
+        if not claim.secrets:
+            detail = "the secret was sealed under another TOWLINE_SECRET_KEY: rotate it"
+            return Answer(error="secret_unreadable", detail=detail)
+        data = claim.data if claim.job is None else job_data(claim.job, self._links)
+        body = body_of(claim.event_type, claim.event_at, data or {})
+        headers = signed_headers(claim.event_id, datetime.now(UTC), body, claim.secrets)
+        return await self._poster.post(claim.url, headers, body)
+
+
+def settle(claim: Claim, answer: Answer, now: datetime, *, scale: float = 1.0) -> Outcome:
+    """What an answer means: 2xx is success, and everything else is tried again for a while."""
+    is_success = answer.http_status in SUCCESS
+    is_gone = answer.http_status == GONE
+    delay_s = None
+    if not is_success and not is_gone:
+        asked_s = retry_after_s(answer.retry_after, now)
+        delay_s = next_delay_s(claim.tries + 1, scale=scale, retry_after_s=asked_s)
+    return Outcome(
+        claim=claim,
+        is_success=is_success,
+        is_gone=is_gone,
+        retry_in_ms=None if delay_s is None else int(delay_s * 1000),
+        duration_ms=answer.duration_ms,
+        http_status=answer.http_status,
+        answer=None if answer.http_status is None else _text(answer.body),
+        error=answer.error or (None if is_success else _said_no(answer.http_status)),
+        detail=answer.detail,
+    )
+
+
+def _said_no(status: int | None) -> str:
+    if status in REDIRECTS:
+        return "redirect"  # never followed: the URL that was registered is the one that is called
+    return "gone" if status == GONE else "status"
+
+
+def _text(body: bytes) -> str:
+    """PostgreSQL keeps no NUL in a text."""
+    return body.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
