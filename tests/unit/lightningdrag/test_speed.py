@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
+from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
@@ -24,12 +27,20 @@ from worker.engines.lightningdrag.speed import (
     FixedPredictor,
     Pass,
     Speed,
-    chosen_kernels,
+    at_work,
     smallest_pass,
     speed_up,
 )
-from worker.engines.lightningdrag.warm_up import warm_up
+from worker.engines.lightningdrag.warm_up import (
+    TIMES,
+    blank_conditioning,
+    one_call,
+    seconds_of,
+    warm_up,
+    weigh,
+)
 
+CPU = torch.device("cpu")
 FIXED = (Pass(8, 16, 4, True), Pass(8, 16, 6, True), Pass(8, 16, 4, False))
 
 
@@ -67,29 +78,87 @@ def test_the_smallest_pass_that_holds_a_batch_is_taken() -> None:
     assert taken(1, True, width=8) is None
 
 
+def always_pays(call: Callable[[], object], device: torch.device) -> float:
+    """A clock by which every call takes as long as any other."""
+    return 1.0
+
+
 @pytest.mark.slow
-def test_a_compiled_call_is_the_plain_one_and_is_made_before_a_job_comes() -> None:
+def test_a_compiled_call_is_the_plain_one_and_nothing_is_compiled_once_jobs_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compiled: list[object] = []
+
+    def backend(graph: Any, inputs: object) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    ours = partial(torch.compile, backend=backend, fullgraph=True)
+    monkeypatch.setattr(torch, "compile", ours)
     model = tiny_model()
     speed = Speed(compile=True, fixed=FIXED[:1])
     predictor = speed_up(model, speed)
     assert isinstance(predictor, FixedPredictor)
-    calls = []
-    compiled = torch.compile(predictor.predict, dynamic=False, backend="eager", fullgraph=True)
+    pipeline = Pipeline(model, predictor)
+    warm_up(pipeline, speed, always_pays)
+    assert len(compiled) == 1
+    edits = [canvas_edit(0), canvas_edit(1, candidates=2)]
+    with torch.compiler.set_stance("fail_on_recompile"):
+        found = final_latents(pipeline, edits)
+    for each, other in zip(found, final_latents(Pipeline(model), edits), strict=True):
+        assert_same(each, other)
+    one = FIXED[0]._replace(candidates=1)
+    with at_work(CPU, speed), torch.inference_mode():  # of a size that the warm-up did not make
+        predictor.predict(
+            model.networks.unet,
+            torch.zeros(1, 9, 8, 16),
+            torch.tensor(3),
+            blank_conditioning(model.networks.unet, one),
+        )
+    assert len(compiled) == 1
 
-    def counted(*given: object) -> torch.Tensor:
-        calls.append(given)
-        out: torch.Tensor = compiled(*given)
-        return out
+
+def test_more_fixed_sizes_than_torch_compiles_of_one_function_are_all_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.compiler.config, "recompile_limit", 8)
+    fixed = tuple(Pass(8, 16, candidates, True) for candidates in range(1, 21))
+    FixedPredictor(tiny_model().networks.unet, Speed(compile=True, fixed=fixed))
+    assert torch.compiler.config.recompile_limit >= len(fixed)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "pays_from"),
+    [
+        ([2.5, 4, 3, 2], 3),  # the pass of four; then the plain call of four, three, two
+        ([5, 4], 5),  # it never does
+        ([0.5, 4, 3, 2, 1], 1),
+    ],
+)
+def test_a_pass_is_taken_where_it_is_quicker_than_the_plain_call_and_else_is_off(
+    seconds: list[float], pays_from: int
+) -> None:
+    unet = tiny_model().networks.unet
+    predictor, clock = FixedPredictor(unet, Speed(fixed=FIXED[:1])), iter(seconds)
+    weigh(predictor, predictor.speed, lambda call, device: next(clock))
+    assert next(clock, None) is None
+    rows: list[int] = []
+
+    def counted(unet: Any, sample: torch.Tensor, *given: Any) -> torch.Tensor:
+        rows.append(len(sample))
+        return predict_noise(unet, sample, *given)
 
     predictor.predict = counted
-    pipeline = Pipeline(model, predictor)
-    warm_up(pipeline, speed)
-    assert len(calls) == 2
-    with torch.compiler.set_stance("fail_on_recompile"):
-        found = final_latents(pipeline, [canvas_edit(0), canvas_edit(1, candidates=2)])
-    wanted = final_latents(Pipeline(model), [canvas_edit(0), canvas_edit(1, candidates=2)])
-    for each, other in zip(found, wanted, strict=True):
-        assert_same(each, other)
+    with torch.inference_mode():
+        for candidates in range(1, 5):
+            one_call(predictor, unet, FIXED[0]._replace(candidates=candidates))()
+    assert rows == [4] * (5 - pays_from)
+
+
+def test_a_call_is_timed_some_times_after_one_that_is_not_counted() -> None:
+    times: list[int] = []
+    assert seconds_of(lambda: times.append(0), CPU) >= 0
+    assert len(times) == 1 + TIMES
 
 
 def test_channels_last_changes_nothing_beyond_rounding() -> None:
@@ -106,7 +175,7 @@ def test_channels_last_changes_nothing_beyond_rounding() -> None:
 def test_another_attention_kernel_changes_nothing_beyond_rounding() -> None:
     pipeline = Pipeline(tiny_model())
     (wanted,) = final_latents(pipeline, [canvas_edit(1)])
-    with chosen_kernels(Speed(kernels=("math",))):
+    with at_work(CPU, Speed(kernels=("math",))):
         (found,) = final_latents(pipeline, [canvas_edit(1)])
     assert_same(found, wanted)
 
@@ -124,6 +193,7 @@ class StandInGraph:
         kept.noise.copy_(again)
 
 
+@pytest.mark.slow
 def test_a_captured_call_works_on_tensors_that_stay_where_they_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -135,7 +205,7 @@ def test_a_captured_call_works_on_tensors_that_stay_where_they_are(
     model = tiny_model()
     predictor = FixedPredictor(model.networks.unet, Speed(cuda_graphs=True, fixed=FIXED))
     StandInGraph.predictor = predictor
-    warm_up(Pipeline(model, predictor), predictor.speed)
+    warm_up(Pipeline(model, predictor), predictor.speed, always_pays)
     assert predictor._captured.keys() == set(FIXED)
     before = StandInGraph.replays
     for edits in ([canvas_edit(0)], [canvas_edit(1, candidates=3)], [canvas_edit(2, guidance=0)]):
@@ -143,6 +213,8 @@ def test_a_captured_call_works_on_tensors_that_stay_where_they_are(
         found = final_latents(Pipeline(model, predictor), edits)
         assert_same(found[0], wanted[0])
     assert StandInGraph.replays == before + 3 * 3
+    predictor.take_from(FIXED[0], 5)
+    assert predictor._captured.keys() == set(FIXED[1:])
 
 
 def test_cuda_graphs_are_refused_where_there_is_no_cuda() -> None:

@@ -36,7 +36,7 @@ from worker.engines.lightningdrag.flops import (
 )
 from worker.engines.lightningdrag.networks import Configs
 from worker.engines.lightningdrag.pipeline import Pipeline
-from worker.engines.lightningdrag.speed import Pass, Speed, chosen_kernels, speed_up
+from worker.engines.lightningdrag.speed import Pass, Speed, at_work, speed_up
 from worker.engines.lightningdrag.warm_up import warm_up
 
 GIBI = 2**30
@@ -110,7 +110,7 @@ class Bench:
     def times(self, variant: Variant, repeats: int) -> Iterator[tuple[str, float, float]]:
         """Of each work: its name, milliseconds, GiB at the most."""
         pipeline = self.pipeline(variant)
-        with chosen_kernels(variant.speed):
+        with at_work(self.device, variant.speed):
             warm_up(pipeline, variant.speed)
             for name, candidates in WORK.items():
                 run = partial(pipeline.__call__, edits_of(candidates, self.side_px))

@@ -31,7 +31,7 @@ from worker.engines.lightningdrag.device import is_lack_of_memory
 from worker.engines.lightningdrag.memory import row_bytes
 from worker.engines.lightningdrag.pipeline import Pipeline
 from worker.engines.lightningdrag.run import Run, start_of
-from worker.engines.lightningdrag.speed import Speed, chosen_kernels, speed_up
+from worker.engines.lightningdrag.speed import Speed, at_work, speed_up
 from worker.engines.lightningdrag.warm_up import warm_up
 
 REVISION = "ld1"  #: of this code: a new one where the same edit gives another picture
@@ -51,8 +51,7 @@ class LightningDragEngine:
         kind = f"{model.scheduler}:{str(model.dtype).removeprefix('torch.')}"
         self.model_digest = f"{REVISION}:{kind}:{model.digest[:DIGEST_DIGITS]}"
         self._one_at_a_time = threading.Lock()
-        with chosen_kernels(speed):
-            warm_up(self.pipeline, speed)
+        warm_up(self.pipeline, speed)
 
     @classmethod
     def load(cls, config: ModelConfig, speed: Speed = Speed()) -> LightningDragEngine:  # noqa: B008
@@ -98,7 +97,7 @@ class LightningDragEngine:
         """
         going = list(runs)
         try:
-            with self._one_at_a_time, chosen_kernels(self.speed):
+            with self._one_at_a_time, at_work(self.model.device, self.speed):
                 while going := [run for run in going if run.is_going]:
                     self._next_round(going)
         except RuntimeError as error:

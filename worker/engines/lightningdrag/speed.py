@@ -8,20 +8,22 @@
 
 Keys and values that no step changes are always kept: that is no switch. The last two are for
 `fixed` passes alone, the sizes that the operator named. A batch is padded to the smallest that
-holds it, and one that none holds runs as if both were off. `warm_up` runs each of them once, when
-the worker starts, so no job waits for a compiler.
+holds it and pays; one for which there is none runs as if both were off. `warm_up` makes each of
+them when the worker starts, and finds out from how many candidates on it pays. Nothing is compiled
+after that, so no job waits for a compiler.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
+from torch.compiler import config as compiler
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from worker.engines.lightningdrag.attention import BlockConditioning, Conditioning
@@ -94,13 +96,16 @@ class FixedPredictor:
         self.predict: PredictNoise = predict_noise
         if speed.compile:
             self.predict = torch.compile(predict_noise, dynamic=False)
+            compiler.recompile_limit = max(compiler.recompile_limit, 2 * len(speed.fixed))
+        self._pays_from: dict[Pass, int] = {}
         self._captured: dict[Pass, _Captured] = {}
         self._pool = torch.cuda.graph_pool_handle() if speed.cuda_graphs else None
 
     def on(self, conditioning: Conditioning, latents: torch.Size) -> Predict:
         """See `Predictor`."""
         candidates, halves = latents[0], _halves(conditioning, latents[0])
-        place = smallest_pass(self.speed.fixed, latents, halves == 2)
+        paying = [each for each in self.speed.fixed if candidates >= self._pays_from.get(each, 1)]
+        place = smallest_pass(paying, latents, halves == 2)
         if place is None:
             return self.eager.on(conditioning, latents)
         run = self._prepared(place, pad_conditioning(conditioning, halves, place.candidates))
@@ -110,6 +115,12 @@ class FixedPredictor:
             return noise.unflatten(0, (halves, -1))[:, :candidates].flatten(0, 1)
 
         return predict
+
+    def take_from(self, place: Pass, candidates: int) -> None:
+        """Take a pass from so many candidates on; one that never pays gives its memory back."""
+        self._pays_from[place] = candidates
+        if candidates > place.candidates:
+            self._captured.pop(place, None)
 
     def _prepared(self, place: Pass, conditioning: Conditioning) -> Predict:
         if not self.speed.cuda_graphs:
@@ -240,10 +251,16 @@ class Pace:
 
 
 @contextmanager
-def chosen_kernels(speed: Speed) -> Iterator[None]:
-    """While it is open, attention is computed by one of the chosen kernels."""
-    if not speed.kernels:
-        yield
-        return
-    with sdpa_kernel([KERNELS[name] for name in speed.kernels]):
+def at_work(device: torch.device, speed: Speed, *, may_compile: bool = False) -> Iterator[None]:
+    """While it is open, the device is torch's current one, and the chosen kernels are taken.
+
+    Unless it may compile, what would have to be compiled first is run as if it was not to be.
+    """
+    with ExitStack() as stack:
+        if device.type == "cuda":
+            stack.enter_context(torch.cuda.device(device))
+        if speed.kernels:
+            stack.enter_context(sdpa_kernel([KERNELS[name] for name in speed.kernels]))
+        if speed.compile and not may_compile:
+            stack.enter_context(torch.compiler.set_stance("eager_on_recompile"))
         yield
