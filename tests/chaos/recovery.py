@@ -188,19 +188,29 @@ def _covered_s(since: float, until: float, spans: list[Span]) -> float:
 def _machinery(recoveries: list[Recovery], outages: dict[str, list[Span]]) -> list[Span]:
     """When something was away without which nobody claims a lost job again.
 
-    The database, Redis, beat and worker-io, each until it works again; S3, for which the
-    workers that are left may wait with every thread; and all workers at once.
+    Beat and worker-io, each until it works again; a server, until the first worker does (they
+    may wait for S3 with every thread); and all workers at once.
     """
-    spans = []
+    spans = [
+        (felt.played.began_at, _felt_until(felt))
+        for felt in recoveries
+        if felt.process in (IO, BEAT)
+    ]
+    first: dict[float, float] = {}  # of the workers, whoever is back first takes the job
     for felt in recoveries:
-        server = felt.played.fault.target.rpartition("/")[2]
-        if server in SERVERS or felt.process in (IO, BEAT):
-            end = felt.played.ended_at + (felt.took_s or NOTICE_S)
-            spans.append((felt.played.began_at, end))
+        if felt.process in WORKERS and felt.played.fault.target in SERVERS:
+            spans.append((felt.played.began_at, felt.played.ended_at))
+            if felt.took_s is not None:
+                until = first.get(felt.played.began_at, _felt_until(felt))
+                first[felt.played.began_at] = min(until, _felt_until(felt))
     nobody = outages[WORKERS[0]]
     for name in WORKERS[1:]:
         nobody = _both(nobody, outages[name])
-    return sorted([*spans, *nobody])
+    return sorted([*spans, *first.items(), *nobody])
+
+
+def _felt_until(felt: Recovery) -> float:
+    return felt.played.ended_at + (felt.took_s or NOTICE_S)
 
 
 def _outages(
@@ -210,8 +220,7 @@ def _outages(
     outages: dict[str, list[Span]] = {name: [] for name in WORKERS}
     for felt in recoveries:
         if felt.process in WORKERS:
-            end = felt.played.ended_at + (felt.took_s or NOTICE_S)
-            outages[felt.process].append((felt.played.began_at, end))
+            outages[felt.process].append((felt.played.began_at, _felt_until(felt)))
     for ended in evidence.ended:
         if ended.name in WORKERS:
             later = signs[ended.name][bisect_right(signs[ended.name], ended.at) :]

@@ -77,7 +77,7 @@ class Servers:
 @contextmanager
 def running_servers(folder: Path) -> Iterator[Servers]:
     """Start them; whatever happens, none of them stays."""
-    valkey, postgres = Valkey(folder), Postgres()
+    valkey, postgres = Valkey(folder), Postgres(autovacuum="on")
     try:
         postgres.start()
         with running_s3_server() as s3, Supervisor() as supervisor:
