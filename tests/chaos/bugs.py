@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,6 @@ from shared.jobs.leases import LeaseStore, Pulse
 from shared.jobs.moves import record_event
 from shared.jobs.state import JobState
 from shared.jobs.tables import jobs
-from shared.jobs.upkeep import Upkeep
 from shared.services import Services
 
 chance = random.Random()
@@ -38,12 +38,7 @@ class Planted(LeaseStore):
     """The real store, to be made worse."""
 
     def __init__(self, services: Services) -> None:
-        settings = services.settings
-        super().__init__(
-            services.database,
-            lease_s=settings.lease_s,
-            result_retention_days=settings.result_retention_days,
-        )
+        self.__dict__.update(services.leases.__dict__)
 
     def _set(self, job_id: str, **values: Any) -> None:
         """Write over a row, whatever it says."""
@@ -140,28 +135,17 @@ def _careless(services: Services) -> Services:
     return replace(services, objects=objects)
 
 
-def _upkeep(**changes: Any) -> Callable[[Services], Services]:
-    def plant(services: Services) -> Services:
-        settings = services.settings
-        given = {
-            "max_losses": settings.max_losses,
-            "result_retention_days": settings.result_retention_days,
-            "lease_s": settings.lease_s,
-        }
-        return replace(services, upkeep=Upkeep(services.database, **(given | changes)))
-
-    return plant
+def _immortal(services: Services) -> Services:
+    upkeep = copy(services.upkeep)
+    upkeep._max_losses = 1000
+    return replace(services, upkeep=upkeep)
 
 
 def _late(services: Services) -> Services:
     """Leases are given for longer than is said."""
-    settings = services.settings
-    store = LeaseStore(
-        services.database,
-        lease_s=2 * settings.lease_s,
-        result_retention_days=settings.result_retention_days,
-    )
-    return replace(services, leases=store)
+    leases = copy(services.leases)
+    leases._lease_ms *= 2
+    return replace(services, leases=leases)
 
 
 BUGS: dict[str, Bug] = {
@@ -180,9 +164,7 @@ BUGS: dict[str, Bug] = {
     "rewritten": Bug(
         _leases(Rewriting), frozenset({"changed"}), "a final job is changed afterwards"
     ),
-    "immortal": Bug(
-        _upkeep(max_losses=1000), frozenset({"attempts"}), "a poison job is never given up"
-    ),
+    "immortal": Bug(_immortal, frozenset({"attempts"}), "a poison job is never given up"),
     "deaf": Bug(_leases(Deaf), frozenset({"cancel"}), "a running job does not hear of its cancel"),
     "late": Bug(_late, frozenset({"late"}), "a killed worker's job is taken back too late"),
 }

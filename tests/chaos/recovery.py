@@ -106,11 +106,17 @@ def signs_of_life(evidence: Evidence) -> dict[str, list[float]]:
         event = line["event"]
         if (
             (name in WORKERS and event == "job_claimed")
-            or (name == IO and event.startswith("Task towline.sweep") and "succeeded" in event)
+            or (name == IO and _is_sweep(event))
             or (name == BEAT and event.startswith("Scheduler: Sending"))
         ):
             signs[name].append(log_time(line))
     return {name: sorted(times) for name, times in signs.items()}
+
+
+def _is_sweep(event: str) -> bool:
+    """Asked for and done, or not asked for."""
+    asked = event.startswith("Task towline.sweep") and "succeeded" in event
+    return asked or event == "sweep_unasked"
 
 
 def _touched(played: Played) -> Iterable[str]:

@@ -107,7 +107,7 @@ def run(plan: Plan, servers: Servers, folder: Path) -> Result:
 
 def ended_alone(evidence: Evidence, played: list[Played]) -> Iterator[Violation]:
     """Processes that ended though nobody had killed them; a worker may have killed itself."""
-    harmed = {fault.pid for fault in played}
+    harmed = {fault.pid for fault in played if fault.fault.kind in ("kill", "restart")}
     for ended in evidence.ended:
         killed_itself = ended.name in WORKERS and ended.status == -signal.SIGKILL
         if ended.pid not in harmed and not killed_itself:
