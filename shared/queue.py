@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import redis
 import structlog
 from celery import Celery
-from kombu import Exchange, Queue
+from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -74,10 +74,12 @@ def working_app(redis_url: str) -> Celery:
     needs the connection: in a bad moment Celery ends of it.
     """
     app = _app(redis_url, {"socket_keepalive": True, "health_check_interval": 10})
-    app.conf.task_queues = [
-        Queue(name, Exchange(name), name, no_ack=True) for name in (*ENGINES, MAINTENANCE, WEBHOOKS)
-    ]
+    app.conf.task_queues = [_taken_at_once(name) for name in (*ENGINES, MAINTENANCE, WEBHOOKS)]
     return app
+
+
+def _taken_at_once(name: str) -> Queue:
+    return Queue(name, Exchange(name), name, no_ack=True)  # type: ignore[no-untyped-call]
 
 
 def _app(redis_url: str, transport_options: dict[str, object]) -> Celery:

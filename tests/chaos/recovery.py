@@ -25,8 +25,9 @@ from tests.chaos.oracle import FINAL, Case, Violation
 if TYPE_CHECKING:
     from tests.chaos.stage import Times
 
-#: Seconds until the next sign of life: a start of Python, a reconnection, a turn at the queue.
+#: Seconds until the next sign of life: a reconnection, a turn at the queue, an answer.
 LIMITS_S = {**dict.fromkeys(APIS, 10.0), **dict.fromkeys(WORKERS, 20.0), IO: 15.0, BEAT: 15.0}
+START_S = 20.0  #: and for a process that was ended, until Python has started, on a busy machine
 #: What each needs to give a sign of life.
 NEEDS = {
     **dict.fromkeys((*APIS, *WORKERS), SERVERS),
@@ -159,12 +160,17 @@ def _recovery(
     if sign is not None and sign <= before:
         return Recovery(played, process, sign - played.ended_at)
     waited_s = _clear_s(played.ended_at, before, spans[process])
-    return Recovery(played, process, None, is_excused=waited_s <= LIMITS_S[process])
+    return Recovery(played, process, None, is_excused=waited_s <= _limit_s(played, process))
+
+
+def _limit_s(played: Played, process: str) -> float:
+    has_to_start = played.fault.target == process and played.fault.kind in ("kill", "restart")
+    return LIMITS_S[process] + (START_S if has_to_start else 0.0)
 
 
 def _too_late(recoveries: list[Recovery], spans: dict[str, list[Span]]) -> Iterator[Violation]:
     for felt in recoveries:
-        limit_s, since = LIMITS_S[felt.process], felt.played.ended_at
+        limit_s, since = _limit_s(felt.played, felt.process), felt.played.ended_at
         what = f"after {felt.played.fault}, over at {since:.1f}"
         if felt.took_s is None and not felt.is_excused:
             yield Violation("late", felt.process, f"gave no sign of life {what}")
