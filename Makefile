@@ -7,7 +7,7 @@ PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format bench golden flops lock clean
+.PHONY: help run test check chaos lint format bench golden flops lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,9 @@ test: .venv/.installed-dev ## every test; ARGS="-k word" for some
 
 check: lint ## lint, and the fast tests
 	@$(PY) -m pytest -m "not slow" $(ARGS)
+
+chaos: .venv/.installed-dev ## kill everything while jobs run, and judge what became of them; JOBS=10000 SEED=1
+	@$(PY) -m tests.chaos $(if $(JOBS),--jobs $(JOBS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 lint: .venv/.installed-dev ## style, format, types, and which way imports point
 	@$(PY) -m ruff check .

@@ -2,8 +2,8 @@
 
 A message says only that an engine has work; the database says which. So a message may be
 lost, sent twice or late, and nothing about a job changes: the sweep sends what is missing.
-It is therefore acknowledged early, sent without a retry, and never more than a window of
-them waits for an engine (`docs/architecture/03-queue.md`).
+It is therefore taken without an acknowledgement, sent without a retry, and never more than a
+window of them waits for an engine (`docs/architecture/03-queue.md`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING
 import redis
 import structlog
 from celery import Celery
+from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from shared.engines import ENGINES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,8 +70,18 @@ def sending_app(redis_url: str) -> Celery:
 
 
 def working_app(redis_url: str) -> Celery:
-    """An app that takes messages."""
-    return _app(redis_url, {"socket_keepalive": True, "health_check_interval": 10})
+    """An app that takes messages; each is gone from the broker once it is taken.
+
+    One that waits for its acknowledgement would be given back when the connection breaks, which
+    needs the connection: in a bad moment Celery ends of it.
+    """
+    app = _app(redis_url, {"socket_keepalive": True, "health_check_interval": 10})
+    app.conf.task_queues = [_taken_at_once(name) for name in (*ENGINES, MAINTENANCE, WEBHOOKS)]
+    return app
+
+
+def _taken_at_once(name: str) -> Queue:
+    return Queue(name, Exchange(name), name, no_ack=True)  # type: ignore[no-untyped-call]
 
 
 def _app(redis_url: str, transport_options: dict[str, object]) -> Celery:

@@ -38,13 +38,17 @@ class Valkey:
     def client(self) -> redis.Redis:
         return redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0))
 
+    @property
+    def command(self) -> list[str]:
+        """What starts it."""
+        command = [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1"]
+        return [*command, "--save", "", "--appendonly", "no", "--dir", str(self._folder)]
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        command = [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1"]
-        command += ["--save", "", "--appendonly", "no", "--dir", str(self._folder)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL)
         limit_s = time.monotonic() + START_S
-        while not self._answers():
+        while not self.answers():
             assert self._process.poll() is None, "Valkey did not start"
             assert time.monotonic() < limit_s, "Valkey did not answer"
             time.sleep(0.02)
@@ -71,7 +75,8 @@ class Valkey:
         with self.client() as client:
             return client.lrange(queue, 0, -1)  # type: ignore[no-any-return]
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it takes commands."""
         try:
             with self.client() as client:
                 return bool(client.ping())

@@ -7,11 +7,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from shared import queue
-from shared.queue import Wakeups
+from shared.queue import Wakeups, working_app
 from shared.services import Services
 from tests.broker import Valkey, free_port
 from tests.factories import Factory
@@ -206,3 +207,23 @@ def test_messages_that_are_left_over_go_when_nothing_is_due(
     assert not wakeups.clear("warp")
     broker.kill()
     assert not wakeups.clear("warp")
+
+
+def test_nothing_is_left_to_give_back_when_the_connection_breaks_after_a_message_was_taken(
+    wakeups: Wakeups, broker: Valkey
+) -> None:
+    """Giving back needs a connection, and a worker that could not ended with `AttributeError`."""
+    wakeups.send("warp")
+    app = working_app(broker.url)
+    taken: list[Any] = []
+    with app.connection_for_read() as connection:
+        consumer = app.amqp.TaskConsumer(connection, queues=[app.amqp.queues["warp"]])
+        consumer.on_message = taken.append
+        consumer.consume()
+        connection.drain_events(timeout=5)
+        assert len(taken) == 1
+        with broker.client() as client:
+            assert client.keys("unacked*") == []
+        broker.kill()
+        connection.transport.client = None  # as Celery leaves it when it was interrupted
+        connection.close()

@@ -8,6 +8,7 @@ its folder.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -23,6 +24,7 @@ from typing import Any
 import psycopg
 
 from tests.broker import free_port
+from tests.servers.family import family, is_alive
 
 START_S = 60.0
 USER, PASSWORD = "postgres", "only-for-tests"
@@ -123,6 +125,24 @@ class Postgres:
     def kill(self) -> None:
         """As it dies: at once, connections and all; the next start recovers."""
         self._end(signal.SIGQUIT)
+
+    def crash(self) -> None:
+        """`kill -9` of every process of it at once, as when its machine dies."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, signal.SIGSTOP)  # so that it starts no more
+        pids = self.pids()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(START_S)
+        while any(is_alive(pid) for pid in pids):
+            time.sleep(0.01)
+
+    def pids(self) -> list[int]:
+        """The server, and a process for each connection."""
+        return family(self._process.pid) if self._process is not None else []
 
     def _end(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ class S3Server:
     """One that answers."""
 
     url: str
+    folder: Path  #: of its own files
+    pid: int  #: of the script that runs it
 
     def client(self) -> Any:
         """Boto3's own, for what only tests do."""
@@ -46,15 +49,27 @@ class S3Server:
         )
 
 
+def missing_programs() -> str | None:
+    """Why there can be no S3 server here."""
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    return f"{missing[0]} is missing: apt-get install {PACKAGES}" if missing else None
+
+
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """Started by the first test that needs it: 10 s."""
-    missing = [name for name in PROGRAMS if shutil.which(name) is None]
-    if missing:
-        said = f"no S3 server here, {missing[0]} is missing: apt-get install {PACKAGES}"
+    if missing := missing_programs():
+        said = f"no S3 server here, {missing}"
         if os.environ.get("CI"):
             pytest.fail(f"CI must test on S3: {said}")
         pytest.skip(said)
+    with running_s3_server() as server:
+        yield server
+
+
+@contextmanager
+def running_s3_server() -> Iterator[S3Server]:
+    """One of our own, from its start to its end."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="s3-", dir=memory) as folder:
         port = two_free_ports()
@@ -70,7 +85,7 @@ def s3_server() -> Iterator[S3Server]:
         assert server.stdin is not None
         said = server.stdout.readline()
         assert said == "ready\n", said + server.stdout.read()
-        yield S3Server(f"http://127.0.0.1:{port}")
+        yield S3Server(f"http://127.0.0.1:{port}", Path(folder), server.pid)
         server.stdin.close()
         server.wait(10)
 
