@@ -50,8 +50,7 @@ HERE: dict[str, Any] = {
 SCALE = 0.001  #: of a storm: 75 h 35 min become 4 min 32 s
 TIMEOUT_S = 1.0  #: of a storm, so that hanging does not take all of that
 SHARE = 0.05  #: of the messages, for each kind of failure
-DOWN_AFTER_S, DOWN_S = 5.0, 10.0
-KILL_EVERY_S = 7.0
+KILL_EVERY_S, DOWN_S = 7.0, 10.0
 
 
 @contextmanager
@@ -119,7 +118,15 @@ class Storm:
         return (names[at], replies[names[at]]) if at < len(names) else ("204", Reply(204))
 
 
-def storm(events: int, endpoints: int, database: str | None) -> None:
+def storm(
+    events: int,
+    endpoints: int,
+    database: str | None = None,
+    *,
+    kill_every_s: float = KILL_EVERY_S,
+    down_s: float = DOWN_S,
+    kills: int = 1000,
+) -> None:
     """Every event arrives, under one id, however often the worker dies."""
     changes = {"webhook_time_scale": SCALE, "webhook_timeout_s": TIMEOUT_S}
     state = Storm(events)
@@ -134,7 +141,9 @@ def storm(events: int, endpoints: int, database: str | None) -> None:
             )  # fmt: skip
         crew.start("worker", "beat")
         over = threading.Event()
-        killer = threading.Thread(target=_kill_now_and_then, args=(crew, over, state))
+        killer = threading.Thread(
+            target=_trouble, args=(crew, over, state, kill_every_s, down_s, kills)
+        )
         killer.start()
         began_s = time.monotonic()
         for account, job in jobs:
@@ -158,20 +167,24 @@ def _queued_jobs(services: Services, count: int, holders: int) -> list[tuple[str
     return [(name_of(n % holders), f"job_{1_000_000_000_000 + n}") for n in range(count)]
 
 
-def _kill_now_and_then(crew: Crew, over: threading.Event, state: Storm) -> None:
-    """The worker, by SIGKILL; and for a while the receiver is down."""
-    began_s = time.monotonic()
+def _trouble(
+    crew: Crew, over: threading.Event, state: Storm, kill_every_s: float, down_s: float, kills: int
+) -> None:
+    """Kill the worker (SIGKILL) again and again; after its first death the receiver is down."""
+    down_until_s = 0.0
     worker: Member | None = None
-    while not over.is_set():
+    while not over.is_set() and len(crew.members) <= kills + 1:  # with beat
         if worker is not None:
             worker.signal(signal.SIGKILL)
             worker.process.wait()
+            down_until_s = down_until_s or time.monotonic() + down_s
         worker = crew.worker(queues=QUEUES)
         worker.wait_for_ready()
-        until_s = time.monotonic() + KILL_EVERY_S
+        until_s = time.monotonic() + kill_every_s
         while time.monotonic() < until_s and not over.is_set():
-            state.is_down = DOWN_AFTER_S < time.monotonic() - began_s < DOWN_AFTER_S + DOWN_S
+            state.is_down = time.monotonic() < down_until_s
             time.sleep(0.05)
+    over.wait(down_s)
     state.is_down = False
 
 
