@@ -4,8 +4,7 @@
     python -m benchmarks.webhooks hang [--receivers 500] [--hanging 5] [--rounds 3]
 
 Real processes: a worker of the queues `webhooks` and `maintenance`, beat, a Valkey, and SQLite (or
-`--database URL`). The receiver is this process, over sockets of this machine. Events are jobs
-that are canceled. In a storm time is compressed by `TOWLINE_WEBHOOK_TIME_SCALE`, and the worker is
+`--database URL`). The receiver is this process, over sockets of this machine. In a storm time is compressed by `TOWLINE_WEBHOOK_TIME_SCALE`, and the worker is
 killed (SIGKILL) again and again.
 """
 
@@ -23,9 +22,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from standardwebhooks import Webhook
 
+from shared.jobs.tables import jobs
 from shared.migrations import migrate
 from shared.services import Services, build_services
 from shared.settings import Settings
@@ -50,8 +50,7 @@ HERE: dict[str, Any] = {
 SCALE = 0.001  #: of a storm: 75 h 35 min become 4 min 32 s
 TIMEOUT_S = 1.0  #: of a storm, so that hanging does not take all of that
 SHARE = 0.05  #: of the messages, for each kind of failure
-DOWN_AFTER_S, DOWN_S = 5.0, 10.0
-KILL_EVERY_S = 7.0
+KILL_EVERY_S, DOWN_S = 10.0, 10.0
 
 
 @contextmanager
@@ -83,11 +82,10 @@ class Storm:
         self.random = random.Random(7)
         self.arrived: Counter[str] = Counter()  # all that came
         self.accepted: Counter[str] = Counter()  # what was answered with 2xx
-        self.took_s: dict[str, float] = {}  # until the first acceptance, by event
+        self.accepted_at: dict[str, float] = {}  # for the first time, by event
         self.kinds: Counter[str] = Counter()
         self.is_down = False
         self.secrets: dict[str, str] = {}
-        self.created: dict[str, float] = {}
         self.all_accepted = threading.Event()
         self._events = events
 
@@ -98,8 +96,7 @@ class Storm:
         self.kinds[kind] += 1
         if kind == "204":
             self.accepted[message.id] += 1
-            created_s = self.created[message.json["data"]["id"]]
-            self.took_s.setdefault(message.id, time.time() - created_s)
+            self.accepted_at.setdefault(message.id, time.time())
             if len(self.accepted) == self._events:
                 self.all_accepted.set()
         return reply
@@ -119,13 +116,21 @@ class Storm:
         return (names[at], replies[names[at]]) if at < len(names) else ("204", Reply(204))
 
 
-def storm(events: int, endpoints: int, database: str | None) -> None:
+def storm(
+    events: int,
+    endpoints: int,
+    database: str | None = None,
+    *,
+    kill_every_s: float = KILL_EVERY_S,
+    down_s: float = DOWN_S,
+    kills: int = 1000,
+) -> None:
     """Every event arrives, under one id, however often the worker dies."""
     changes = {"webhook_time_scale": SCALE, "webhook_timeout_s": TIMEOUT_S}
     state = Storm(events)
     with crew_of(database, **changes) as crew, Receiver(state.behave) as receiver:
         services = crew.services
-        jobs = _queued_jobs(services, events, endpoints)
+        _queued_jobs(services, events, endpoints)
         for number in range(endpoints):
             path = f"/{number}"
             _, state.secrets[path] = services.webhooks.endpoints.create(
@@ -134,12 +139,12 @@ def storm(events: int, endpoints: int, database: str | None) -> None:
             )  # fmt: skip
         crew.start("worker", "beat")
         over = threading.Event()
-        killer = threading.Thread(target=_kill_now_and_then, args=(crew, over, state))
+        killer = threading.Thread(
+            target=_trouble, args=(crew, over, state, kill_every_s, down_s, kills)
+        )
         killer.start()
         began_s = time.monotonic()
-        for account, job in jobs:
-            state.created[job] = time.time()
-            services.jobs.cancel(account, job)
+        _expire_all(services)
         written_s = time.monotonic() - began_s
         state.all_accepted.wait(sum(DELAYS_S) * SCALE + 120)
         all_s = time.monotonic() - began_s
@@ -151,6 +156,14 @@ def storm(events: int, endpoints: int, database: str | None) -> None:
         _report_storm(crew, state, events, written_s, all_s)
 
 
+def _expire_all(services: Services) -> None:
+    """End every queued job, two hundred in a transaction, as the sweep does."""
+    with services.database.writing() as connection:
+        connection.execute(update(jobs).values(expires_at=1))
+    while services.upkeep.expire_waiting():
+        pass
+
+
 def _queued_jobs(services: Services, count: int, holders: int) -> list[tuple[str, str]]:
     crowd = Crowd(services.database)
     crowd.accounts(holders)
@@ -158,20 +171,24 @@ def _queued_jobs(services: Services, count: int, holders: int) -> list[tuple[str
     return [(name_of(n % holders), f"job_{1_000_000_000_000 + n}") for n in range(count)]
 
 
-def _kill_now_and_then(crew: Crew, over: threading.Event, state: Storm) -> None:
-    """The worker, by SIGKILL; and for a while the receiver is down."""
-    began_s = time.monotonic()
+def _trouble(
+    crew: Crew, over: threading.Event, state: Storm, kill_every_s: float, down_s: float, kills: int
+) -> None:
+    """Kill the worker (SIGKILL) again and again; after its first death the receiver is down."""
+    down_until_s = 0.0
     worker: Member | None = None
-    while not over.is_set():
+    while not over.is_set() and len(crew.members) <= kills + 1:  # with beat
         if worker is not None:
             worker.signal(signal.SIGKILL)
             worker.process.wait()
+            down_until_s = down_until_s or time.monotonic() + down_s
         worker = crew.worker(queues=QUEUES)
         worker.wait_for_ready()
-        until_s = time.monotonic() + KILL_EVERY_S
+        until_s = time.monotonic() + kill_every_s
         while time.monotonic() < until_s and not over.is_set():
-            state.is_down = DOWN_AFTER_S < time.monotonic() - began_s < DOWN_AFTER_S + DOWN_S
+            state.is_down = time.monotonic() < down_until_s
             time.sleep(0.05)
+    over.wait(down_s)
     state.is_down = False
 
 
@@ -183,10 +200,12 @@ def _count(services: Services, status: str) -> int:
 
 def _report_storm(crew: Crew, state: Storm, events: int, written_s: float, all_s: float) -> None:
     with crew.services.database.reading() as connection:
-        ids = set(connection.scalars(select(webhook_deliveries.c.event_id)))
+        query = select(webhook_deliveries.c.event_id, webhook_deliveries.c.created_at)
+        created = {row.event_id: row.created_at / 1000 for row in connection.execute(query)}
         tries = connection.scalar(select(func.count()).select_from(webhook_attempts))
     failed = _count(crew.services, "failed")
-    took = sorted(state.took_s.values())
+    ids = set(created)
+    took = sorted(at - created[event] for event, at in state.accepted_at.items())
     duplicates = state.accepted.total() - len(state.accepted)
     deaths = sum(member.process.poll() == -signal.SIGKILL for member in crew.members)
     print(f"events {events}, ids {len(ids)}, arrived and accepted {len(state.accepted)}")
@@ -235,12 +254,12 @@ def _hang_once(
         return Reply()
 
     with crew_of(database) as crew, Receiver(behave) as receiver:
-        jobs = _queued_jobs(crew.services, receivers * events, receivers)
+        queued = _queued_jobs(crew.services, receivers * events, receivers)
         for number in range(receivers):
             Factory(crew.services).endpoint(name_of(number), url=receiver.url(f"/{number}"))
         crew.worker(queues=QUEUES).wait_for_ready()
         crew.start("worker", "beat")
-        for account, job in jobs:
+        for account, job in queued:
             created[job] = time.time()
             crew.services.jobs.cancel(account, job)
             time.sleep(max(0, 0.01 - (time.time() - created[job])))  # a hundred in a second

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LOOK_S = 0.05  #: how often it looks whether it was asked for more, or must end
+GATHER_S = 0.01  #: after an answer, for others to be written down with it
 CLAIM_S = 0.5  #: how often it claims unasked: what is tried again becomes due meanwhile
 SLOW_SHARE = 3  #: an answer that takes a third of the time that it may take is slow
 PAUSE_S = 0.5  #: while the database is away
@@ -114,6 +115,7 @@ class Deliverer:
         """Wait a moment for answers, and write down those that came."""
         if self._sending:
             await asyncio.wait(self._sending, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(GATHER_S)
         self._take_answers()
         if self._unwritten:
             await self._record()

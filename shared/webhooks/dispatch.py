@@ -114,19 +114,20 @@ class Dispatch:
         room: how many more a lane may have on their way. "" begins at the first lane, and is
         the answer when the last was looked at.
         """
-        with self._database.writing() as connection:
-            ids: list[str] = []
+        with self._database.reading() as connection:  # most walks find nothing: none waits for them
             lanes = walk(connection, after)
-            for lane, is_due in lanes:
-                if len(ids) >= limit:
+        due = [lane for lane, is_due in lanes if is_due and room(lane) > 0]
+        end = lanes[-1][0] if len(lanes) == STEPS else ""
+        if not due:
+            return [], end
+        ids: list[str] = []
+        with self._database.writing() as connection:
+            for lane in due:
+                ids += hold(connection, lane, min(room(lane), limit - len(ids)))
+                if len(ids) >= limit and lane != due[-1]:
+                    end = lane  # what comes after it has its turn first, next time
                     break
-                after = lane
-                most = min(room(lane), limit - len(ids)) if is_due else 0
-                if most > 0:
-                    ids += hold(connection, lane, most)
-            else:
-                after = after if len(lanes) == STEPS else ""
-            return self._claim(connection, ids), after
+            return self._claim(connection, ids), end
 
     def _claim(self, connection: Connection, ids: list[str]) -> list[Claim]:
         if not ids:

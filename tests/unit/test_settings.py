@@ -77,6 +77,13 @@ def test_every_wrong_variable_is_named_when_several_are(monkeypatch: pytest.Monk
         ("TOWLINE_S3_BUCKET", "Two Words"),
         ("TOWLINE_S3_ADDRESSING", "dns"),
         ("TOWLINE_S3_TIMEOUT_S", "0"),
+        ("TOWLINE_WEBHOOK_PORTS", "0"),
+        ("TOWLINE_WEBHOOK_PORTS", "443,https"),
+        ("TOWLINE_WEBHOOK_PORTS", "65536"),
+        ("TOWLINE_WEBHOOK_NETWORKS", "10.0.0.1/8"),
+        ("TOWLINE_WEBHOOK_NETWORKS", "localhost"),
+        ("TOWLINE_WEBHOOK_TIME_SCALE", "0"),
+        ("TOWLINE_WEBHOOK_TIME_SCALE", "2"),
     ],
 )
 def test_a_message_begins_with_the_variable_when_its_value_cannot_be(
