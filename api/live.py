@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from api.rendering import render_candidate, rfc3339
+from api.rendering import render_candidates, rfc3339
 from shared.jobs.state import JobState
 from shared.rounds import expected_steps
 
@@ -81,10 +81,9 @@ def events_after(history: History, place: Place, at: Context) -> list[Event]:
 def _events_of(state: Reached, history: History, at: Context) -> Iterator[Event]:
     """A state, after the pictures that came with it."""
     job, same = history.job, {"job": history.job.id, "attempt": state.attempt}
-    is_success = state.status is JobState.SUCCEEDED and job.result is not None
-    candidates = job.result["candidates"] if is_success and job.result else []
+    candidates = render_candidates(job, at) if state.status is JobState.SUCCEEDED else []
     for number, candidate in enumerate(candidates):
-        yield Event((state.id, number), "candidate", same | render_candidate(candidate, at))
+        yield Event((state.id, number), "candidate", same | candidate)
     error = job.error if state.status is JobState.FAILED else None
     data = {**same, "status": state.status.value, "at": rfc3339(state.at), "error": error}
     yield Event((state.id, len(candidates)), "status", data)

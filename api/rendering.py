@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,6 @@ from shared.rounds import expected_steps
 if TYPE_CHECKING:
     from shared.images.store import Image
     from shared.jobs.job import Job
-
-GUESSED_RUN_MS = 1000.0  #: before anything was measured
 
 
 def rfc3339(milliseconds: int) -> str:
@@ -79,18 +76,25 @@ def _result(job: Job, at: Context) -> dict[str, Any] | None:
         return None
     result = dict(job.result)
     mask_key = result.pop("mask_key")
+    is_gone = job.pictures_gone_at is not None
     return {
         **result,
-        "candidates": [render_candidate(candidate, at) for candidate in result["candidates"]],
-        "mask_url": _url_of(mask_key, at) if mask_key else None,
+        "candidates": render_candidates(job, at),
+        "mask_url": _url_of(mask_key, at) if mask_key and not is_gone else None,
         "expires_at": _time(job.retain_until),
     }
 
 
-def render_candidate(candidate: Mapping[str, Any], at: Context) -> dict[str, Any]:
-    """One picture of a result, with a URL in the place of its key."""
-    shown = {name: value for name, value in candidate.items() if name != "key"}
-    return {**shown, "url": _url_of(candidate["key"], at)}
+def render_candidates(job: Job, at: Context) -> list[dict[str, Any]]:
+    """The pictures of a job, with URLs in the place of their keys; none before it succeeded."""
+    is_gone = job.pictures_gone_at is not None
+    return [
+        {
+            **{name: value for name, value in candidate.items() if name != "key"},
+            "url": None if is_gone else _url_of(candidate["key"], at),
+        }
+        for candidate in (job.result["candidates"] if job.result else ())
+    ]
 
 
 def _url_of(key: str, at: Context) -> str:
@@ -107,28 +111,11 @@ def _queues(queued: list[Job], at: Context) -> dict[str, dict[str, Any]]:
     for engine in {job.spec.engine for job in queued}:
         those = [job for job in queued if job.spec.engine == engine]
         places = at.services.jobs.places(those[0].account_id, engine, [job.id for job in those])
-        pace = Pace.of(engine, at)
+        pace = at.services.forecasts.pace(engine)
         for job_id, position in places.items():
-            eta_s = round(pace.queue_s(position) + pace.run_s, 1) if pace.threads else None
-            queues[job_id] = {"position": position, "eta_s": eta_s}
+            eta_s = pace.eta_s(position)
+            queues[job_id] = {
+                "position": position,
+                "eta_s": None if eta_s is None else round(eta_s, 1),
+            }
     return queues
-
-
-class Pace:
-    """How fast an engine works at present: seconds for one edit, and how many at once."""
-
-    def __init__(self, run_s: float, threads: int) -> None:
-        self.run_s = round(run_s, 3)
-        self.threads = threads
-
-    @classmethod
-    def of(cls, engine: str, at: Context) -> Pace:
-        """From the last runs, and the workers that are up."""
-        runs_ms = at.services.jobs.recent_run_ms(engine)
-        up = at.services.engines_up.all().get(engine)
-        mean_ms = sum(runs_ms) / len(runs_ms) if runs_ms else GUESSED_RUN_MS
-        return cls(mean_ms / 1000, up.threads if up else 0)
-
-    def queue_s(self, position: int) -> float:
-        """Seconds until a job with so many before it starts."""
-        return round(position * self.run_s / max(self.threads, 1), 3)

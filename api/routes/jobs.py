@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
 
@@ -11,16 +12,18 @@ from api.context import account_id, context, services
 from api.idempotency import completion, idempotent, json_digest, no_digest
 from api.openapi import PREFER, no_content, operation_id, problems
 from api.problems import violation_to_json
-from api.rendering import Pace, render_job, render_jobs
+from api.rendering import render_job, render_jobs
 from api.schemas.job_body import JobBody
 from api.schemas.jobs import JobOut, JobPath, JobsOut, JobsQuery, ValidationOut
 from api.strict_json import json_pointer
 from api.submission import understand
 from api.waiting import wanted_wait_s
-from shared.errors import InvalidRequest, JobNotFinal, Violation
+from shared.errors import DatabaseUnavailable, InvalidRequest, JobNotFinal, Violation
 from shared.ids import is_id
 from shared.jobs.job import Job
 from shared.jobs.state import JobState
+
+log = structlog.get_logger()
 
 jobs = APIBlueprint(
     "jobs", __name__, url_prefix="/v1/jobs", abp_tags=[Tag(name="jobs")],
@@ -46,7 +49,9 @@ def submit_job(body: JobBody) -> Any:
     job = services().jobs.submit(
         account_id(), submission.spec, body.metadata, completion=completion(202)
     )
-    return _accepted(job, 202)
+    answer = _accepted(job, 202)
+    _note_forecast(job, answer[0])
+    return answer
 
 
 @jobs.post("/validate", responses={200: ValidationOut, **problems(413, 415, 503)})
@@ -55,9 +60,10 @@ def validate_job(body: JobBody) -> Any:
     submission = understand(body, account_id(), context())
     canvas = estimate = None
     if submission.engine is not None:
-        pace = Pace.of(submission.engine.name, context())
-        waiting = services().jobs.waiting(submission.engine.name)
-        estimate = {"queue_s": pace.queue_s(waiting), "run_s": pace.run_s}
+        engine, priority = submission.engine.name, submission.spec.priority
+        pace = services().forecasts.pace(engine)
+        place = services().jobs.next_place(account_id(), engine, priority)
+        estimate = {"queue_s": round(pace.queue_s(place), 3), "run_s": round(pace.run_s, 3)}
         if submission.picture is not None:
             size = (submission.picture.width or 0, submission.picture.height or 0)
             canvas = dict(zip(("width", "height"), submission.engine.canvas(*size), strict=True))
@@ -139,12 +145,23 @@ def delete_job(path: JobPath) -> Any:
     return Response(status=204)
 
 
-def _accepted(job: Job, status: int) -> Any:
+def _accepted(job: Job, status: int) -> tuple[dict[str, Any], int, dict[str, str]]:
     """200 for a job that was waited for and has ended."""
     _wake(job)
     job, headers = _waited(job)
     status = 200 if headers and job.status.is_final else status
     return render_job(job, context()), status, {**headers, **_location(job)}
+
+
+def _note_forecast(job: Job, answer: dict[str, Any]) -> None:
+    """What the caller was told is compared later with what happened."""
+    eta_s = (answer["queue"] or {}).get("eta_s")
+    if eta_s is None:
+        return
+    try:
+        services().forecasts.note(job.spec.engine, job.id, job.created_at + round(1000 * eta_s))
+    except DatabaseUnavailable as error:  # the job is promised: its answer must not fail for this
+        log.warning("forecast_not_noted", error=error.message)
 
 
 def _retried(job: Job, status: int) -> Any:
