@@ -155,6 +155,19 @@ def test_an_event_says_what_a_client_needs(caller: Caller, services: Services) -
     assert caller.client.get(local(candidate.data["url"])).data == picture
 
 
+def test_a_candidate_has_no_url_when_its_picture_is_past_its_retention(
+    caller: Caller, services: Services
+) -> None:
+    job_id = caller.job()["id"]
+    finish(services, claim(services))
+    let_pass(services.database, 31 * 86_400)
+    (due,) = services.upkeep.results_past_retention()
+    services.upkeep.say_that_pictures_are_gone(due)
+    *_, candidate, succeeded = told(caller, job_id)
+    assert (candidate.type, candidate.data["url"]) == ("candidate", None)
+    assert succeeded.data["status"] == "succeeded"
+
+
 def _apart_s(one: str, other: str) -> float:
     return abs(datetime.fromisoformat(one) - datetime.fromisoformat(other)).total_seconds()
 
