@@ -206,19 +206,16 @@ def report(without: list[Round], beside: list[Round], count: int, idle: float) -
             x, y = percentile(a, share), percentile(b, share)
             print(f"| {kind}, {name} | {len(a)}, {len(b)} | {x:.1f} | {y:.1f} | {y / x:.2f} |")
     ages = [age for one in beside for age in one.ages_ms]
-    print(f"\n{len(ages)} steps came {percentile(ages, 0.5):.0f} ms (p50), ", end="")
+    print(f"\n{len(ages)} steps of followed jobs came {percentile(ages, 0.5):.0f} ms (p50),")
     print(f"{percentile(ages, 0.99):.0f} ms (p99) after their commit.\n")
     print(f"| the API process | without | beside {count} streams |")
     print("| --- | --- | --- |")
-    rows: dict[str, Callable[[Round], float]] = {
-        "memory, MB": lambda one: one.memory_mb,
-        "threads": lambda one: float(one.threads),
-        "share of a core, with requests": lambda one: one.cpu_share,
-    }
-    for name, value in rows.items():
-        x, y = (max(value(one) for one in rounds) for rounds in (without, beside))
-        print(f"| {name} | {x:.4g} | {y:.4g} |")
-    print(f"| share of a core, without requests | | {idle:.2g} |")
+    before, after = without[0], beside[-1]  # threads that were needed once are kept
+    print(f"| memory, MB | {before.memory_mb:.0f} | {after.memory_mb:.0f} |")
+    print(f"| threads | {before.threads} | {after.threads} |")
+    x, y = (statistics.mean(one.cpu_share for one in rounds) for rounds in (without, beside))
+    print(f"| share of a core, with requests | {x:.2f} | {y:.2f} |")
+    print(f"| share of a core, without requests | | {idle:.2f} |")
 
 
 def preamble() -> None:
