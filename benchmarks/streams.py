@@ -154,7 +154,8 @@ class Round:
     times: dict[str, list[float]]
     memory_mb: float
     threads: int
-    cpu_share: float
+    cpu_s: float
+    seconds: float
     ages_ms: list[float]
 
 
@@ -170,9 +171,10 @@ def measure(
         time.sleep(0.1)
     since, computed = time.monotonic(), cpu_s(pid)
     times = ask(server, services, seconds)
-    share = (cpu_s(pid) - computed) / (time.monotonic() - since)
+    used, lasted = cpu_s(pid) - computed, time.monotonic() - since
     assert not any(listener.has_ended for listener in listeners.all)
-    found = Round(times, memory_mb(pid), threads(pid), share, age_ms(listeners, movers, since))
+    ages = age_ms(listeners, movers, since)
+    found = Round(times, memory_mb(pid), threads(pid), used, lasted, ages)
     listeners.close()
     time.sleep(3)  # until the server has seen that they are gone
     return found
@@ -206,19 +208,21 @@ def report(without: list[Round], beside: list[Round], count: int, idle: float) -
             x, y = percentile(a, share), percentile(b, share)
             print(f"| {kind}, {name} | {len(a)}, {len(b)} | {x:.1f} | {y:.1f} | {y / x:.2f} |")
     ages = [age for one in beside for age in one.ages_ms]
-    print(f"\n{len(ages)} steps came {percentile(ages, 0.5):.0f} ms (p50), ", end="")
+    print(f"\n{len(ages)} steps of followed jobs came {percentile(ages, 0.5):.0f} ms (p50),")
     print(f"{percentile(ages, 0.99):.0f} ms (p99) after their commit.\n")
     print(f"| the API process | without | beside {count} streams |")
     print("| --- | --- | --- |")
-    rows: dict[str, Callable[[Round], float]] = {
-        "memory, MB": lambda one: one.memory_mb,
-        "threads": lambda one: float(one.threads),
-        "share of a core, with requests": lambda one: one.cpu_share,
-    }
-    for name, value in rows.items():
-        x, y = (max(value(one) for one in rounds) for rounds in (without, beside))
-        print(f"| {name} | {x:.4g} | {y:.4g} |")
-    print(f"| share of a core, without requests | | {idle:.2g} |")
+    before, after = without[0], beside[-1]  # threads that were needed once are kept
+    print(f"| memory, MB | {before.memory_mb:.0f} | {after.memory_mb:.0f} |")
+    print(f"| threads | {before.threads} | {after.threads} |")
+    x, y = (sum(one.cpu_s for one in rounds) for rounds in (without, beside))
+    asked = [
+        sum(len(t) for one in rounds for t in one.times.values()) for rounds in (without, beside)
+    ]
+    lasted = [sum(one.seconds for one in rounds) for rounds in (without, beside)]
+    print(f"| share of a core, with requests | {x / lasted[0]:.2f} | {y / lasted[1]:.2f} |")
+    print(f"| the same by request, ms | {1000 * x / asked[0]:.1f} | {1000 * y / asked[1]:.1f} |")
+    print(f"| share of a core, without requests | | {idle:.2f} |")
 
 
 def preamble() -> None:

@@ -49,7 +49,9 @@ def submit_job(body: JobBody) -> Any:
     job = services().jobs.submit(
         account_id(), submission.spec, body.metadata, completion=completion(202)
     )
-    return _accepted(job, 202)
+    answer = _accepted(job, 202)
+    _note_forecast(job, answer[0])
+    return answer
 
 
 @jobs.post("/validate", responses={200: ValidationOut, **problems(413, 415, 503)})
@@ -143,14 +145,12 @@ def delete_job(path: JobPath) -> Any:
     return Response(status=204)
 
 
-def _accepted(job: Job, status: int) -> Any:
+def _accepted(job: Job, status: int) -> tuple[dict[str, Any], int, dict[str, str]]:
     """200 for a job that was waited for and has ended."""
     _wake(job)
     job, headers = _waited(job)
     status = 200 if headers and job.status.is_final else status
-    answer = render_job(job, context())
-    _note_forecast(job, answer)
-    return answer, status, {**headers, **_location(job)}
+    return render_job(job, context()), status, {**headers, **_location(job)}
 
 
 def _note_forecast(job: Job, answer: dict[str, Any]) -> None:

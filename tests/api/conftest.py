@@ -12,6 +12,7 @@ from api.app import create_app
 from shared.services import build_services
 from shared.settings import Settings
 from tests.api.calling import Caller, caller_of
+from tests.api.streaming import Stream
 from tests.broker import free_port
 
 if TYPE_CHECKING:
@@ -76,3 +77,14 @@ def anybody(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     )
     yield caller_of(services)
     services.database.close()
+
+
+@pytest.fixture(autouse=True)
+def end_streams() -> Iterator[None]:
+    """No stream outlives its test, nor the thread that looks for it its database."""
+    yield
+    for stream in Stream.opened:
+        stream.notifier.close()
+    for stream in Stream.opened:
+        stream.wait_for_end()
+    Stream.opened.clear()

@@ -1,11 +1,25 @@
-"""A reader of server-sent events, as the HTML Standard has them (section 9.2.6)."""
+"""Event streams of the API in this process, and a reader of what they say.
+
+The reader is that of the HTML Standard (section 9.2.6), for what Towline sends.
+"""
 
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from api.context import EXTENSION
+from tests.api.calling import Caller, until
+from tests.factories import a_result
+
+if TYPE_CHECKING:
+    from werkzeug.test import TestResponse
+
+    from shared.jobs.job import Job
+    from shared.services import Services
 
 
 @dataclass(frozen=True)
@@ -46,3 +60,62 @@ def in_short(events: Iterable[Told]) -> list[str]:
         "candidate": lambda data: f"#{data['index']}",
     }
     return [words[event.type](event.data) for event in events if event.type in words]
+
+
+def ask(caller: Caller, job_id: str, last: str | None = None) -> TestResponse:
+    headers = {} if last is None else {"Last-Event-ID": last}
+    client = caller.client.application.test_client()
+    return Caller(client, caller.key, "").get(f"/v1/jobs/{job_id}/events", headers=headers)
+
+
+class Stream:
+    """An open stream, read in a thread of its own."""
+
+    opened: ClassVar[list[Stream]] = []
+
+    def __init__(self, caller: Caller, job_id: str, last: str | None = None) -> None:
+        self.notifier = caller.client.application.extensions[EXTENSION].notifier
+        self.events: list[Told] = []
+        self.answer = ask(caller, job_id, last)
+        assert self.answer.status_code == 200, self.answer.text
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+        self.opened.append(self)
+
+    def _read(self) -> None:
+        chunks: Any = self.answer.response
+        for event in read_events(chunks):
+            self.events.append(event)
+        self.answer.close()
+
+    @property
+    def has_ended(self) -> bool:
+        return not self._thread.is_alive()
+
+    def wait_for(self, *words: str) -> Stream:
+        until(lambda: in_short(self.events) == list(words), 10)
+        return self
+
+    def wait_for_end(self) -> list[Told]:
+        self._thread.join(10)
+        assert self.has_ended
+        return self.events
+
+
+def claim(services: Services) -> Job:
+    job = services.leases.claim_next("warp", "worker")
+    assert job is not None
+    return job
+
+
+def finish(services: Services, job: Job, *names: str) -> None:
+    assert services.leases.succeed(job, a_result(job, *names))
+
+
+def open_streams(caller: Caller) -> int:
+    return len(caller.client.application.extensions[EXTENSION].feeds._followers)
+
+
+def told(caller: Caller, job_id: str, last: str | None = None) -> list[Told]:
+    """The events of a stream that ends by itself."""
+    return list(read_events(ask(caller, job_id, last).response))  # type: ignore[arg-type]

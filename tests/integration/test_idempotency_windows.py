@@ -19,6 +19,7 @@ from shared.images.tables import images
 from shared.jobs.tables import jobs
 from shared.services import Services
 from tests.api.calling import Caller, caller_of, is_problem
+from tests.broker import Valkey
 from tests.crew import REPOSITORY
 from tests.factories import a_picture, let_pass
 from tests.integration.test_orphan_windows import collect
@@ -99,14 +100,16 @@ def test_one_job_is_made_when_the_api_died_after_taking_its_key(
 
 
 def test_one_job_is_made_when_the_api_died_after_the_commit(
-    build: Callable[..., Services],
+    build: Callable[..., Services], broker: Valkey
 ) -> None:
-    services = build()
+    services = build(redis_url=broker.url)
     caller = caller_of(services)
     body = caller.body()
     ask_and_die(services, caller, "made", body)
     assert count(services, jobs) == 1
+    assert broker.messages("warp") == []
     answer = caller.post("/v1/jobs", json=body, headers=KEY)
+    assert len(broker.messages("warp")) == 1, "the first died before it woke anybody"
     assert (answer.status_code, answer.headers["Idempotency-Replayed"]) == (202, "true")
     assert services.jobs.page(caller.account_id, limit=2)[0].id == answer.json["id"]
     assert count(services, jobs) == 1
