@@ -9,7 +9,7 @@ from sqlalchemy import and_, func, insert, literal, or_, select, update
 
 from shared.accounts.account import Account, Caller, KeyInfo, Usage
 from shared.accounts.keys import ALL_SCOPES, Key, Scope, new_key, parse_key
-from shared.accounts.limits import LIMITS, Limits
+from shared.accounts.limits import LIMITS, UNLIMITED, Limits
 from shared.accounts.quotas import LIMIT_COLUMNS, count_jobs, limits_in
 from shared.accounts.tables import accounts, api_keys
 from shared.accounts.usage import STORED_BYTES, pixels_of_month, seconds_of_month_left, used
@@ -46,9 +46,9 @@ _NOBODYS = bytes(32)
 class AccountStore:
     """Who may use the service, and how much of it."""
 
-    def __init__(self, database: Database, *, defaults: Limits | None = None) -> None:
+    def __init__(self, database: Database, *, defaults: Limits = UNLIMITED) -> None:
         self._database = database
-        self._defaults = defaults or Limits()
+        self._defaults = defaults
 
     def identify(self, key_text: str) -> Caller:
         """Whose key this is; `Unauthorized`. One query by primary keys, nothing remembered.

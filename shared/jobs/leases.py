@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, func, or_, select, update
 
-from shared.accounts.limits import Limits
+from shared.accounts.limits import UNLIMITED, Limits
 from shared.accounts.quotas import has_room_to_run, may_run_one_more, running_limit
 from shared.accounts.usage import STORED_BYTES, add_usage
 from shared.db import now_ms
@@ -44,7 +44,12 @@ class LeaseStore:
     """What workers may do with jobs."""
 
     def __init__(
-        self, database: Database, *, lease_s: float, result_retention_days: float, defaults: Limits
+        self,
+        database: Database,
+        *,
+        lease_s: float,
+        result_retention_days: float,
+        defaults: Limits = UNLIMITED,
     ) -> None:
         self._database = database
         self._defaults = defaults

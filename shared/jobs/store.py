@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, delete, func, insert, literal, select, tuple_, update
 
-from shared.accounts.limits import Limits
+from shared.accounts.limits import UNLIMITED, Limits
 from shared.accounts.quotas import hold_account, require_room_for_job
 from shared.accounts.usage import STORED_BYTES, add_usage, pixels_of_month
 from shared.audit.trail import note
@@ -39,7 +39,7 @@ class JobStore:
     """What owners may do with jobs."""
 
     def __init__(
-        self, database: Database, *, result_retention_days: float, defaults: Limits
+        self, database: Database, *, result_retention_days: float, defaults: Limits = UNLIMITED
     ) -> None:
         self._database = database
         self._defaults = defaults
