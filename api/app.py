@@ -78,7 +78,8 @@ def create_app(services: Services) -> OpenAPI:
 
 def _refuse_query() -> None:
     """No address under `/v1` but the lists takes parameters."""
-    if request.path.startswith("/v1/") and request.args and request.endpoint not in LISTS:
+    is_ours = request.path.startswith("/v1/") and request.endpoint is not None  # else 404, or 405
+    if is_ours and request.args and request.endpoint not in LISTS:
         raise InvalidRequest(
             Violation(json_pointer([name]), "unknown_field", "there is no such parameter")
             for name in request.args
