@@ -148,10 +148,10 @@ def _needed_images(connection: Connection, names: list[_Name]) -> Iterator[str]:
 
 def _needed_results(connection: Connection, names: list[_Name]) -> Iterator[str]:
     those = [name for name in names if name.kind == "results"]
-    query = select(jobs.c.id, jobs.c.status, jobs.c.attempt, jobs.c.result)
+    query = select(jobs.c.id, jobs.c.status, jobs.c.attempt, jobs.c.result, jobs.c.pictures_gone_at)
     rows = {row.id: row for row in connection.execute(query.where(_is_of(jobs.c.id, those)))}
     for row in rows.values():
-        if row.result is not None:
+        if row.result is not None and row.pictures_gone_at is None:
             yield from (candidate["key"] for candidate in row.result["candidates"])
             yield row.result["mask_key"] or ""
     for name in those:

@@ -98,12 +98,14 @@ class Settings(BaseSettings):
     wakeup_window: int = Field(32, ge=1)
     image_retention_days: float = Field(30.0, gt=0, allow_inf_nan=False)
     result_retention_days: float = Field(30.0, gt=0, allow_inf_nan=False)
+    job_retention_days: float = Field(90.0, gt=0, allow_inf_nan=False)
     url_ttl_s: int = Field(3600, ge=1)
     upload_ttl_s: int = Field(900, ge=1)
     orphan_grace_hours: float = Field(48.0, gt=24, allow_inf_nan=False)
 
     # Processes
     worker_threads: int | None = Field(None, ge=1)
+    worker_port: int | None = Field(None, ge=1, le=65535)
     drain_s: float = Field(5.0, ge=0, allow_inf_nan=False)
     api_processes: int = Field(1, ge=1)
     api_threads: int = Field(200, ge=2)
@@ -146,6 +148,10 @@ class Settings(BaseSettings):
             raise ValueError(f"TOWLINE_ENGINES: {said}; there are {', '.join(ENGINES)}")
         if self.heartbeat_s * 2 > self.lease_s:
             raise ValueError("TOWLINE_HEARTBEAT_S: must be at most half of TOWLINE_LEASE_S")
+        if self.job_retention_days < self.result_retention_days:
+            raise ValueError(
+                "TOWLINE_JOB_RETENTION_DAYS: must not be below TOWLINE_RESULT_RETENTION_DAYS"
+            )
         if self.max_waits >= self.api_threads:
             raise ValueError(
                 "TOWLINE_MAX_WAITS: must be below TOWLINE_API_THREADS, or waits starve the rest"

@@ -37,7 +37,8 @@ OPTIONS: dict[str, Any] = {
 DRAG = Drag(Point(20, 20), Point(28, 20))
 CLOCKS = {
     jobs: ("lease_until", "run_after", "created_at", "started_at", "claimed_at", "deadline_at",
-           "finished_at", "expires_at", "retain_until", "cancel_requested_at"),
+           "finished_at", "expires_at", "retain_until", "cancel_requested_at", "pictures_gone_at",
+           "forecast_at"),
     images: ("created_at", "expires_at"),
     workers: ("seen_at",),
     api_keys: ("created_at", "expires_at", "last_used_at"),

@@ -22,6 +22,9 @@ from shared.queue import MAINTENANCE, SWEEP, WEBHOOKS, working_app
 from worker.batching import Batched, Limits
 from worker.engines.base import BatchingEngine
 from worker.engines.registry import load_engine
+from worker.health import Health, HealthServer
+from worker.intake import Intake
+from worker.lookout import Broom, Lookout
 from worker.presence import Presence
 from worker.run_job import Workplace
 from worker.solo import Solo
@@ -62,9 +65,16 @@ def run_worker(
     threads = settings.worker_threads or _threads_for(engines.values(), settings)
     workplace = _workplace(services, _batched(engines, settings), drain)
     app = working_app(settings.redis_url.get_secret_value())
-    register_tasks(app, workplace, drain)
+    intake, broom = Intake(workplace, drain, threads), Broom(services, every_s=settings.sweep_s)
+    register_tasks(app, intake, broom)
     _drain_on_signals(drain, settings.drain_s)
-    with Presence(workplace, threads, every_s=settings.heartbeat_s):
+    with (
+        HealthServer(Health(services, intake, drain), settings.host, settings.worker_port),
+        Presence(workplace, threads, every_s=settings.heartbeat_s),
+        Lookout(
+            intake, engines, broom if MAINTENANCE in queues else None, every_s=settings.sweep_s
+        ),
+    ):
         worker = app.Worker(
             hostname=workplace.worker_id,
             pool="threads",
@@ -75,6 +85,7 @@ def run_worker(
             without_heartbeat=True,
         )
         worker.start()
+        intake.wait_until_empty()
     return int(worker.exitcode or 0)
 
 

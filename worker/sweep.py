@@ -73,11 +73,17 @@ def shorten_lines(services: Services) -> None:
     services.upkeep.shorten_lines()
 
 
-def forget_old_jobs(services: Services) -> None:
-    """Results past their retention: the pictures first, so that none is left without a row."""
-    for job in services.upkeep.past_retention():
+def remove_old_results(services: Services) -> None:
+    """Pictures past their retention; their row says so afterwards, so that none is left over."""
+    for job in services.upkeep.results_past_retention():
         for key in job.object_keys:
             services.objects.delete(key)
+        services.upkeep.say_that_pictures_are_gone(job)
+
+
+def forget_old_jobs(services: Services) -> None:
+    """Jobs past their retention, which is never before that of their pictures."""
+    for job in services.upkeep.jobs_past_retention():
         services.upkeep.forget(job)
 
 
@@ -114,6 +120,7 @@ URGENT: tuple[Step, ...] = (
     forget_dead_workers,
 )
 HOUSEKEEPING: tuple[Step, ...] = (
+    remove_old_results,
     forget_old_jobs,
     forget_old_images,
     collect_orphans,

@@ -8,34 +8,28 @@ import structlog
 
 from shared.errors import TowlineError
 from shared.queue import RUN_JOBS, SWEEP
-from worker.run_job import Workplace, run_next_job
-from worker.sweep import sweep
 
 if TYPE_CHECKING:
     from celery import Celery
 
-    from worker.watch import Drain
+    from worker.intake import Intake
+    from worker.lookout import Broom
 
 log = structlog.get_logger()
 
 
-def register_tasks(app: Celery, at: Workplace, drain: Drain) -> None:
+def register_tasks(app: Celery, intake: Intake, broom: Broom) -> None:
     """Make the tasks known to the app of this process."""
 
     @app.task(name=RUN_JOBS)  # type: ignore[untyped-decorator]
     def run_jobs(engine: str) -> None:
-        """Work until nothing is due: one wake-up is enough for a full queue.
-
-        Celery's threads take messages at leisure, two in a second; those that are left over
-        from a burst would make the next job wait behind them, so they go.
-        """
+        """Work until nothing is due: one wake-up is enough for a full queue."""
         try:
-            while not drain.has_begun:
-                if not run_next_job(engine, at) and not at.services.wakeups.clear(engine):
-                    break
+            intake.work(engine)
         except TowlineError as error:  # a server is away: the sweep wakes somebody up again
             log.warning("wakeup_dropped", engine=engine, error=error.message)
 
     @app.task(name=SWEEP)  # type: ignore[untyped-decorator]
     def run_sweep() -> None:
-        sweep(at.services)
+        """Put right what died half-way."""
+        broom.sweep()

@@ -58,11 +58,11 @@ class JobPath(BaseModel):
 
 
 class CandidateOut(BaseModel):
-    """One picture that a job produced."""
+    """One picture that a job produced; no `url` once it is past its retention."""
 
     index: int
     seed: int
-    url: str
+    url: str | None
     sha256: str
     width: int
     height: int

@@ -22,7 +22,7 @@ from shared.jobs.job import Job, job_from_row
 from shared.jobs.labels import add_labels, with_labels
 from shared.jobs.moves import move_jobs, record_event
 from shared.jobs.state import FINAL, JobState, Move
-from shared.jobs.tables import QUEUED, RUNNING, SUCCEEDED, jobs
+from shared.jobs.tables import QUEUED, RUNNING, jobs
 from shared.jobs.turns import enter_line
 
 if TYPE_CHECKING:
@@ -123,9 +123,11 @@ class JobStore:
             job = _read(connection, account_id, job_id)
             if not job.status.is_final:
                 raise JobNotFinal(f"{job_id} is {job.status}; cancel it first.")
-            if connection.execute(delete(jobs).where(jobs.c.id == job_id)).rowcount:
+            this = delete(jobs).where(jobs.c.id == job_id).returning(jobs.c.stored_bytes)
+            gone = connection.execute(this).first()
+            if gone is not None:
                 note(connection, account_id, "job.deleted", job_id)
-                add_usage(connection, account_id, STORED_BYTES, -(job.stored_bytes or 0))
+                add_usage(connection, account_id, STORED_BYTES, -(gone.stored_bytes or 0))
         return job
 
     def final_among(self, job_ids: Iterable[str]) -> set[str]:
@@ -155,22 +157,13 @@ class JobStore:
             for job_id, rank in ranks.items()
         }
 
-    def waiting(self, engine: str) -> int:
-        """How many jobs wait for this engine, as far as they are counted."""
+    def next_place(self, account_id: str, engine: str, priority: int) -> int:
+        """How many jobs would start before one that the account submitted now; see `places`."""
+        own = and_(_queued(engine), jobs.c.account_id == account_id, jobs.c.priority <= priority)
         with self._database.reading() as connection:
-            those = _counted(_queued(engine))
-            return connection.scalar(select(func.count()).select_from(those)) or 0
-
-    def recent_run_ms(self, engine: str, sample: int = 20) -> list[float]:
-        """How long the engine ran for the jobs that succeeded last."""
-        query = (
-            select(jobs.c.result)
-            .where(jobs.c.engine == engine, SUCCEEDED)
-            .order_by(jobs.c.finished_at.desc())
-            .limit(sample)
-        )
-        with self._database.reading() as connection:
-            return [row.result["timings"]["run_ms"] for row in connection.execute(query)]
+            rank = connection.scalar(select(func.count()).select_from(_counted(own))) or 0
+            others = _counts_of_others(connection, account_id, engine)
+        return rank + sum(min(count, rank + 1) for count in others)
 
 
 def _queued(engine: str) -> ColumnElement[bool]:

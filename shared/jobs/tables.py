@@ -23,6 +23,8 @@ _QUEUED = text("status = 'queued'")
 _RUNNING = text("status = 'running'")
 _SUCCEEDED = text("status = 'succeeded'")
 _ACTIVE = text("status IN ('queued', 'running')")
+_PICTURES = text("pictures_gone_at IS NULL")
+_GONE = text("pictures_gone_at IS NOT NULL")
 
 jobs = Table(
     "jobs",
@@ -60,7 +62,9 @@ jobs = Table(
     Column("deadline_at", BigInteger),  # started_at + timeout_s
     Column("finished_at", BigInteger),
     Column("expires_at", BigInteger),  # not to be started after
-    Column("retain_until", BigInteger),  # the row and its pictures are deleted after
+    Column("retain_until", BigInteger),  # its pictures are deleted after
+    Column("pictures_gone_at", BigInteger),  # they were
+    Column("forecast_at", BigInteger),  # when it was thought to end, as it was submitted
     Index(
         "ix_jobs_claim", "engine", "account_id", "priority", "id",
         sqlite_where=_QUEUED, postgresql_where=_QUEUED,
@@ -72,7 +76,11 @@ jobs = Table(
     Index("ix_jobs_mask", "mask_id", sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
     Index("ix_jobs_list", "account_id", "id"),
     Index("ix_jobs_list_by_status", "account_id", "status", "id"),
-    Index("ix_jobs_retention", "retain_until"),
+    Index(
+        "ix_jobs_retention", "retain_until",
+        sqlite_where=_PICTURES, postgresql_where=_PICTURES,
+    ),
+    Index("ix_jobs_forget", "finished_at", sqlite_where=_GONE, postgresql_where=_GONE),
     Index(
         "ix_jobs_recent", "engine", "finished_at",
         sqlite_where=_SUCCEEDED, postgresql_where=_SUCCEEDED,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, func, or_, select, update
 
 from shared.accounts.usage import STORED_BYTES, add_usage
 from shared.db import now_ms
@@ -35,12 +35,14 @@ class Upkeep:
         *,
         max_losses: int,
         result_retention_days: float,
+        job_retention_days: float,
         lease_s: float,
     ) -> None:
         self._database = database
         self._lease_ms = int(lease_s * 1000)
         self._max_losses = max_losses
         self._retention_ms = int(result_retention_days * 86_400_000)
+        self._job_retention_ms = int(job_retention_days * 86_400_000)
 
     def take_back_expired_leases(self) -> list[Job]:
         """Requeue the jobs whose worker went silent; quarantine at the third loss.
@@ -106,14 +108,15 @@ class Upkeep:
 
     def due_by_engine(self, limit: int = SLICE) -> dict[str, int]:
         """How many jobs could be claimed now, by engine; none is counted beyond `limit`."""
-        due: dict[str, int] = {}
         with self._database.reading() as connection:
-            for engine in connection.scalars(select(turns.c.engine).distinct()).all():
-                those = select(jobs.c.id).where(jobs.c.engine == engine, is_due()).limit(limit)
-                counted = connection.scalar(select(func.count()).select_from(those.subquery()))
-                if counted:
-                    due[engine] = counted
-        return due
+            engines = connection.scalars(select(turns.c.engine).distinct()).all()
+            due = {engine: _count_due(connection, engine, limit) for engine in engines}
+        return {engine: count for engine, count in due.items() if count}
+
+    def due(self, engine: str, limit: int) -> int:
+        """How many jobs of an engine could be claimed now, counted up to `limit`."""
+        with self._database.reading() as connection:
+            return _count_due(connection, engine, limit)
 
     def shorten_lines(self) -> None:
         """Take the accounts that have nothing queued out of the heads of the engines' lines."""
@@ -125,22 +128,43 @@ class Upkeep:
                     if leave_line(connection, engine) < LEAVE_SLICE:
                         break
 
-    def past_retention(self) -> list[Job]:
-        """A slice of the jobs that may be forgotten; delete their objects, then `forget` them."""
+    def results_past_retention(self) -> list[Job]:
+        """A slice of the jobs whose pictures may go: delete these, then say so."""
+        return self._slice_by(
+            jobs.c.retain_until,
+            jobs.c.pictures_gone_at.is_(None),
+            jobs.c.retain_until < now_ms(),
+        )
+
+    def say_that_pictures_are_gone(self, job: Job) -> None:
+        """The row stays, and points to nothing any more; its account has their room again."""
+        this = (jobs.c.id == job.id, jobs.c.pictures_gone_at.is_(None))
+        with self._database.writing() as connection:
+            gone = update(jobs).where(*this).values(pictures_gone_at=now_ms(), stored_bytes=None)
+            if connection.execute(gone).rowcount:
+                add_usage(connection, job.account_id, STORED_BYTES, -(job.stored_bytes or 0))
+
+    def jobs_past_retention(self) -> list[Job]:
+        """A slice of the jobs that may be forgotten: their pictures went before."""
+        return self._slice_by(
+            jobs.c.finished_at,
+            jobs.c.pictures_gone_at.is_not(None),
+            jobs.c.finished_at < now_ms() - self._job_retention_ms,
+        )
+
+    def _slice_by(self, column: ColumnElement[int], *where: ColumnElement[bool]) -> list[Job]:
         with self._database.reading() as connection:
             rows = connection.execute(
-                select(jobs)
-                .where(jobs.c.retain_until < now_ms())
-                .order_by(jobs.c.retain_until)
-                .limit(SLICE)
+                select(jobs).where(*where).order_by(column).limit(SLICE)
             ).all()
         return [job_from_row(row) for row in rows]
 
     def forget(self, job: Job) -> None:
         """Delete the row of a job, and its events with it."""
         with self._database.writing() as connection:
-            if connection.execute(delete(jobs).where(jobs.c.id == job.id)).rowcount:
-                add_usage(connection, job.account_id, STORED_BYTES, -(job.stored_bytes or 0))
+            this = delete(jobs).where(jobs.c.id == job.id).returning(jobs.c.stored_bytes)
+            stored_bytes = connection.scalar(this)
+            add_usage(connection, job.account_id, STORED_BYTES, -(stored_bytes or 0))
 
     def _ended(self) -> dict[str, object]:
         return {"finished_at": now_ms(), "retain_until": now_ms() + self._retention_ms}
@@ -149,6 +173,11 @@ class Upkeep:
         return WorkerLost(
             f"{self._max_losses} workers were lost while they ran this job; it is not tried again."
         )
+
+
+def _count_due(connection: Connection, engine: str, limit: int) -> int:
+    those = select(jobs.c.id).where(jobs.c.engine == engine, is_due()).limit(limit)
+    return connection.scalar(select(func.count()).select_from(those.subquery())) or 0
 
 
 def _slice(connection: Connection, *where: ColumnElement[bool]) -> list[str]:

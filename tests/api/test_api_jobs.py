@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from shared.errors import DragNotReachable
 from shared.jobs.tables import jobs
 from tests.api.calling import NOBODY, Caller, caller_of, is_problem, local, said, white
-from tests.factories import a_result, row_of
+from tests.factories import a_result, let_pass, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,6 +104,20 @@ def test_a_job_shows_its_result_when_it_succeeded(caller: Caller, services: Serv
     assert "results/" not in answer.text.replace("/objects/results/", ""), (
         "keys are nobody's matter"
     )
+
+
+def test_a_job_has_no_url_when_its_pictures_are_past_their_retention(
+    caller: Caller, services: Services
+) -> None:
+    job_id = caller.job()["id"]
+    succeed(services, mask_key="results/x/y/1/mask.png")
+    let_pass(services.database, 30 * 86_400 + 1)
+    (due,) = services.upkeep.results_past_retention()
+    services.upkeep.say_that_pictures_are_gone(due)
+    result = caller.get(f"/v1/jobs/{job_id}").json["result"]
+    assert (result["candidates"][0]["url"], result["mask_url"]) == (None, None)
+    assert result["candidates"][0]["sha256"]
+    assert datetime.fromisoformat(result["expires_at"]) < datetime.now(UTC)
 
 
 def test_a_job_shows_its_error_when_it_failed(caller: Caller, services: Services) -> None:

@@ -17,7 +17,7 @@ from worker.pictures import discard_result
 from worker.sweep import sweep
 
 LEASE_S = 600
-RETENTION_S = 30 * 86_400
+RETENTION_S, JOB_RETENTION_S = 30 * 86_400, 90 * 86_400
 
 
 def test_a_lease_that_still_holds_is_left_alone(services: Services, make: Factory) -> None:
@@ -156,11 +156,17 @@ def test_a_job_is_forgotten_after_its_retention_however_it_ended(
     job_id = end(services, make)
     assert row_of(services.database, job_id)["finished_at"] is not None
     let_pass(services.database, RETENTION_S - 60)
-    assert services.upkeep.past_retention() == []
+    assert services.upkeep.results_past_retention() == []
     let_pass(services.database, 61)
-    assert [job.id for job in services.upkeep.past_retention()] == [job_id]
+    assert [job.id for job in services.upkeep.results_past_retention()] == [job_id]
     sweep(services)
-    assert services.upkeep.past_retention() == []
+    assert services.upkeep.results_past_retention() == []
+    let_pass(services.database, JOB_RETENTION_S - RETENTION_S - 60)
+    assert services.upkeep.jobs_past_retention() == []
+    let_pass(services.database, 61)
+    assert [job.id for job in services.upkeep.jobs_past_retention()] == [job_id]
+    sweep(services)
+    assert services.upkeep.jobs_past_retention() == []
     with services.database.reading() as connection:
         for table in ("jobs", "job_events"):
             assert connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() == 0  # noqa: S608
@@ -188,6 +194,43 @@ def test_every_picture_goes_with_its_job_even_those_of_attempts_that_died(
     for key in (orphan, recorded, result["mask_key"]):
         with pytest.raises(NotFound):
             services.objects.get(key)
+    kept = services.jobs.get(second.account_id, second.id)
+    assert (kept.status, kept.result) == (JobState.SUCCEEDED, ended.result)
+    assert kept.pictures_gone_at is not None
+
+
+def test_pictures_and_row_go_together_when_both_are_past_their_retention(
+    build: Callable[..., Services],
+) -> None:
+    services = build(result_retention_days=1, job_retention_days=1)
+    job = Factory(services).running()
+    result = a_result(job)
+    key = result["candidates"][0]["key"]
+    services.objects.put(key, b"picture")
+    assert services.leases.succeed(job, result)
+    let_pass(services.database, 86_401)
+    sweep(services)
+    for gone in (
+        lambda: services.jobs.get(job.account_id, job.id),
+        lambda: services.objects.get(key),
+    ):
+        with pytest.raises(NotFound):
+            gone()
+    services.upkeep.say_that_pictures_are_gone(job)  # another sweep, a moment later
+
+
+def test_pictures_are_deleted_again_when_the_sweep_died_before_it_said_so(
+    services: Services, make: Factory
+) -> None:
+    job = make.running()
+    assert services.leases.succeed(job, a_result(job))
+    let_pass(services.database, RETENTION_S + 1)
+    (due,) = services.upkeep.results_past_retention()
+    for key in due.object_keys:
+        services.objects.delete(key)  # and here it dies
+    sweep(services)
+    assert services.upkeep.results_past_retention() == []
+    assert services.jobs.get(job.account_id, job.id).pictures_gone_at is not None
 
 
 def test_an_image_stays_when_an_active_job_needs_it_and_goes_when_none_does(

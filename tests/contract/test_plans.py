@@ -41,11 +41,12 @@ CALLS: dict[str, tuple[Callable[[Services], object], list[str]]] = {
     "leases": (lambda s: s.upkeep.take_back_expired_leases(), ["ix_jobs_lease"]),
     "expiry": (lambda s: s.upkeep.expire_waiting(), ["ix_jobs_expiry"]),
     "deadlines": (lambda s: s.upkeep.fail_overdue(), ["ix_jobs_deadline"]),
-    "retention": (lambda s: s.upkeep.past_retention(), ["ix_jobs_retention"]),
+    "results": (lambda s: s.upkeep.results_past_retention(), ["ix_jobs_retention"]),
+    "retention": (lambda s: s.upkeep.jobs_past_retention(), ["ix_jobs_forget"]),
     "images": (lambda s: s.images.forget_expired(), ["ix_jobs_image", "ix_jobs_mask"]),
     "due": (lambda s: s.upkeep.due_by_engine(), ["ix_jobs_"]),  # any that holds the queued alone
-    "waiting": (lambda s: s.jobs.waiting("warp"), ["ix_jobs_claim"]),
-    "pace": (lambda s: s.jobs.recent_run_ms("warp"), ["ix_jobs_recent"]),
+    "next place": (lambda s: s.jobs.next_place(name_of(0), "warp", 1), ["ix_jobs_claim"]),
+    "pace": (lambda s: s.forecasts.pace("warp"), ["ix_jobs_recent"]),
     "list": (lambda s: s.jobs.page(name_of(0), limit=5), ["ix_jobs_list"]),
     "metadata of none": (
         lambda s: s.jobs.page(name_of(0), limit=5, metadata={"k": "v"}),

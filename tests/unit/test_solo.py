@@ -19,7 +19,7 @@ LIMIT_S = 10.0
 def a_job(losses: int = 0) -> Job:
     times = dict.fromkeys(
         ("cancel_requested_at", "started_at", "claimed_at", "deadline_at", "finished_at",
-         "expires_at", "retain_until")
+         "expires_at", "retain_until", "pictures_gone_at", "forecast_at")
     )  # fmt: skip
     return Job(
         id="job_1", account_id="acc_1", status=JobState.RUNNING, spec=a_spec(), metadata={},

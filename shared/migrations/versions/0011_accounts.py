@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0011"
-down_revision = "0002"
+down_revision = "0003"
 
 LIMITS = ("requests_per_s", "queued_jobs", "running_jobs", "stored_bytes", "pixels_per_month")
 
