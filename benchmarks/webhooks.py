@@ -4,8 +4,8 @@
     python -m benchmarks.webhooks hang [--receivers 500] [--hanging 5] [--rounds 3]
 
 Real processes: a worker of the queues `webhooks` and `maintenance`, beat, a Valkey, and SQLite (or
-`--database URL`). The receiver is this process, over sockets of this machine. In a storm time is compressed by `TOWLINE_WEBHOOK_TIME_SCALE`, and the worker is
-killed (SIGKILL) again and again.
+`--database URL`). The receiver is this process, over sockets of this machine. In a storm time is
+compressed by `TOWLINE_WEBHOOK_TIME_SCALE`, and the worker is killed (SIGKILL) again and again.
 """
 
 from __future__ import annotations

@@ -144,6 +144,17 @@ class Settings(BaseSettings):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
 
+    @field_validator("database_url", "redis_url")
+    @classmethod
+    def _check_password(cls, value: SecretStr) -> SecretStr:
+        """Or drivers take a part of the password for host or port, and say so in their errors."""
+        url = value.get_secret_value()
+        rest = url.partition("://")[2]
+        place = rest.rpartition("@")[0] if "@" in rest else ""
+        if re.search(r"[/?#@]", place) and not url.startswith("sqlite"):
+            raise ValueError("in a password write / as %2F, ? as %3F, # as %23, @ as %40")
+        return value
+
     @field_validator("database_url")
     @classmethod
     def _check_database_url(cls, value: SecretStr) -> SecretStr:

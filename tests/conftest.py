@@ -18,12 +18,13 @@ from shared.settings import Settings
 from tests.broker import Valkey, free_port
 from tests.crew import Crew
 from tests.factories import Factory
+from tests.planted import REDIS_PASSWORD, SECRET_KEY
 from tests.servers.postgres import Postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytest_plugins = ["tests.servers.s3"]
+pytest_plugins = ["tests.servers.s3", "tests.leaks"]
 
 # torch reads it when it is imported, later. Small tensors gain nothing from a second thread; where
 # both wait for one core, they take ten times as long.
@@ -108,9 +109,9 @@ def settings(database_url: str, folder: Path) -> Settings:
     return Settings(
         home=folder / "home",
         database_url=database_url,
-        redis_url=f"redis://127.0.0.1:{free_port()}/0",
+        redis_url=f"redis://:{REDIS_PASSWORD}@127.0.0.1:{free_port()}/0",
         lease_s=600,
-        secret_key="only for tests",
+        secret_key=SECRET_KEY,
     )
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 
 from shared.accounts.tables import api_keys, deleted_accounts
 from shared.audit.tables import audit_log
+from shared.db import metadata
 from shared.edits import Drag, JobSpec, Point
 from shared.idempotency.tables import idempotency_keys
 from shared.images.store import Facts, Image
@@ -165,6 +166,17 @@ def row_of(database: Database, job_id: str) -> dict[str, Any]:
     """The whole row of a job, as it is stored."""
     with database.reading() as connection:
         return dict(connection.execute(select(jobs).where(jobs.c.id == job_id)).one()._mapping)
+
+
+def rows_that_name(database: Database, text: str) -> dict[str, int]:
+    """How many rows of each table hold a text, wherever; those that hold none are left out."""
+    found = {}
+    with database.reading() as connection:
+        for table in metadata.sorted_tables:
+            held = sum(text in repr(tuple(row)) for row in connection.execute(select(table)))
+            if held:
+                found[table.name] = held
+    return found
 
 
 def history(database: Database, job_id: str) -> list[str]:

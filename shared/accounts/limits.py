@@ -33,4 +33,5 @@ class Limits:
         return Limits(**values)
 
 
+UNLIMITED = Limits()
 LIMITS = tuple(field.name for field in fields(Limits))

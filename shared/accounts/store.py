@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, insert, literal, or_, select, update
+from sqlalchemy import and_, bindparam, func, insert, literal, or_, select, update
 
 from shared.accounts.account import Account, Caller, KeyInfo, Usage
 from shared.accounts.keys import ALL_SCOPES, Key, Scope, new_key, parse_key
-from shared.accounts.limits import LIMITS, Limits
+from shared.accounts.limits import LIMITS, UNLIMITED, Limits
 from shared.accounts.quotas import LIMIT_COLUMNS, count_jobs, limits_in
 from shared.accounts.tables import accounts, api_keys
 from shared.accounts.usage import STORED_BYTES, pixels_of_month, seconds_of_month_left, used
@@ -40,15 +40,27 @@ _IS_USABLE = and_(
     api_keys.c.revoked_at.is_(None),
     or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now_ms()),
 )
-_NOBODYS = bytes(32)
+#: Built once: it is sent with every request.
+_LOOK_UP = (
+    select(
+        *_KEY,
+        *LIMIT_COLUMNS,
+        api_keys.c.secret_hash,
+        _IS_USABLE.label("is_usable"),
+        (func.coalesce(api_keys.c.last_used_at, 0) < now_ms() - USE_NOTED_MS).label("is_stale"),
+    )
+    .join(accounts, accounts.c.id == api_keys.c.account_id)
+    .where(api_keys.c.id == bindparam("key_id"))
+)
+_NOBODYS = bytes(32)  #: compared with where there is no key
 
 
 class AccountStore:
     """Who may use the service, and how much of it."""
 
-    def __init__(self, database: Database, *, defaults: Limits | None = None) -> None:
+    def __init__(self, database: Database, *, defaults: Limits = UNLIMITED) -> None:
         self._database = database
-        self._defaults = defaults or Limits()
+        self._defaults = defaults
 
     def identify(self, key_text: str) -> Caller:
         """Whose key this is; `Unauthorized`. One query by primary keys, nothing remembered.
@@ -58,21 +70,8 @@ class AccountStore:
         key = parse_key(key_text)
         if key is None:
             raise Unauthorized(UNUSABLE)
-        query = (
-            select(
-                *_KEY,
-                *LIMIT_COLUMNS,
-                api_keys.c.secret_hash,
-                _IS_USABLE.label("is_usable"),
-                (func.coalesce(api_keys.c.last_used_at, 0) < now_ms() - USE_NOTED_MS).label(
-                    "is_stale"
-                ),
-            )
-            .join(accounts, accounts.c.id == api_keys.c.account_id)
-            .where(api_keys.c.id == key.id)
-        )
         with self._database.reading() as connection:
-            row = connection.execute(query).first()
+            row = connection.execute(_LOOK_UP, {"key_id": key.id}).first()
         is_it = key.matches(_NOBODYS if row is None else row.secret_hash)
         if row is None or not is_it or not row.is_usable:
             raise Unauthorized(UNUSABLE)

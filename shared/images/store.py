@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, exists, or_, select, update
 
-from shared.accounts.limits import Limits
+from shared.accounts.limits import UNLIMITED, Limits
 from shared.accounts.quotas import hold_account, limits_of, require_room_for_bytes
 from shared.accounts.usage import STORED_BYTES, add_usage
 from shared.audit.trail import note
@@ -63,7 +63,9 @@ class Facts:
 class ImageStore:
     """Pictures and masks, addressed by their content."""
 
-    def __init__(self, database: Database, *, retention_days: float, defaults: Limits) -> None:
+    def __init__(
+        self, database: Database, *, retention_days: float, defaults: Limits = UNLIMITED
+    ) -> None:
         self._database = database
         self._defaults = defaults
         self._retention_ms = int(retention_days * 86_400_000)

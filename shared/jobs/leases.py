@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, func, or_, select, update
 
-from shared.accounts.limits import Limits
+from shared.accounts.limits import UNLIMITED, Limits
 from shared.accounts.quotas import has_room_to_run, may_run_one_more, running_limit
 from shared.accounts.usage import STORED_BYTES, add_usage
 from shared.db import now_ms
@@ -26,7 +26,9 @@ from shared.jobs.tables import QUEUED, RUNNING, SUCCEEDED, jobs, turns
 from shared.jobs.turns import first_of, line_of, note_turn
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection
+    from collections.abc import Iterator
+
+    from sqlalchemy import ColumnElement, Connection, Select
 
     from shared.db import Database
 
@@ -45,7 +47,12 @@ class LeaseStore:
     """What workers may do with jobs."""
 
     def __init__(
-        self, database: Database, *, lease_s: float, result_retention_days: float, defaults: Limits
+        self,
+        database: Database,
+        *,
+        lease_s: float,
+        result_retention_days: float,
+        defaults: Limits = UNLIMITED,
     ) -> None:
         self._database = database
         self._defaults = defaults
@@ -223,20 +230,42 @@ def _is_recorded(connection: Connection, job: Job, result: dict[str, Any]) -> bo
 
 def _next_due(connection: Connection, engine: str, defaults: Limits) -> str | None:
     """The job that comes next, held for this transaction; its account has had its turn."""
+    for account_id in _accounts_in_turn(connection, engine, defaults):
+        job_id = _hold_first_of(connection, engine, account_id)
+        if job_id is not None:
+            note_turn(connection, engine, account_id)
+            return job_id
+    return None
+
+
+def _accounts_in_turn(connection: Connection, engine: str, defaults: Limits) -> Iterator[str]:
+    """Whose job may be next: a free account's; then, one after the other, those rivals serve.
+
+    Only where the first in the line has as many jobs running as it may, it is asked whose has not.
+    """
     limit = running_limit(turns.c.account_id, defaults)
     line = line_of(engine, is_due()).add_columns(limit)
-    line = line.where(has_room_to_run(turns.c.account_id, limit))
-    free = line.limit(1).with_for_update(key_share=True, skip_locked=True, of=turns)
+    account_id, is_full = _first_free(connection, line)
+    if is_full:
+        with_room = line.where(has_room_to_run(turns.c.account_id, limit))
+        account_id, is_full = _first_free(connection, with_room)
+    if account_id is not None and not is_full:
+        yield account_id
     # When rivals serve every account that has work, one of them is shared.
-    for query in (free, line.limit(SHARED)):
-        for account_id, running_jobs in connection.execute(query).all():
-            if not may_run_one_more(connection, account_id, running_jobs):
-                continue
-            job_id = _hold_first_of(connection, engine, account_id)
-            if job_id is not None:
-                note_turn(connection, engine, account_id)
-                return job_id
-    return None
+    with_room = line.where(has_room_to_run(turns.c.account_id, limit))
+    for rivals, running_jobs in connection.execute(with_room.limit(SHARED)).all():
+        if may_run_one_more(connection, rivals, running_jobs):
+            yield rivals
+
+
+def _first_free(connection: Connection, line: Select[Any]) -> tuple[str | None, bool]:
+    """The first account that no rival serves at this moment, and whether no more of it may run."""
+    free = line.limit(1).with_for_update(key_share=True, skip_locked=True, of=turns)
+    first = connection.execute(free).first()
+    if first is None:
+        return None, False
+    account_id, running_jobs = first
+    return account_id, not may_run_one_more(connection, account_id, running_jobs)
 
 
 def _hold_first_of(connection: Connection, engine: str, account_id: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, delete, func, insert, literal, select, tuple_, update
 
-from shared.accounts.limits import Limits
+from shared.accounts.limits import UNLIMITED, Limits
 from shared.accounts.quotas import hold_account, require_room_for_job
 from shared.accounts.usage import STORED_BYTES, add_usage, pixels_of_month
 from shared.audit.trail import note
@@ -40,7 +40,7 @@ class JobStore:
     """What owners may do with jobs."""
 
     def __init__(
-        self, database: Database, *, result_retention_days: float, defaults: Limits
+        self, database: Database, *, result_retention_days: float, defaults: Limits = UNLIMITED
     ) -> None:
         self._database = database
         self._defaults = defaults
@@ -128,9 +128,11 @@ class JobStore:
             job = _read(connection, account_id, job_id)
             if not job.status.is_final:
                 raise JobNotFinal(f"{job_id} is {job.status}; cancel it first.")
-            if connection.execute(delete(jobs).where(jobs.c.id == job_id)).rowcount:
+            this = delete(jobs).where(jobs.c.id == job_id).returning(jobs.c.stored_bytes)
+            gone = connection.execute(this).first()
+            if gone is not None:
                 note(connection, account_id, "job.deleted", job_id)
-                add_usage(connection, account_id, STORED_BYTES, -(job.stored_bytes or 0))
+                add_usage(connection, account_id, STORED_BYTES, -(gone.stored_bytes or 0))
         return job
 
     def final_among(self, job_ids: Iterable[str]) -> set[str]:

@@ -137,7 +137,7 @@ class Upkeep:
         )
 
     def say_that_pictures_are_gone(self, job: Job) -> None:
-        """The row stays, and points to nothing any more; their bytes count no longer."""
+        """The row stays, and points to nothing any more; its account has their room again."""
         this = (jobs.c.id == job.id, jobs.c.pictures_gone_at.is_(None))
         with self._database.writing() as connection:
             gone = update(jobs).where(*this).values(pictures_gone_at=now_ms(), stored_bytes=None)
@@ -162,8 +162,9 @@ class Upkeep:
     def forget(self, job: Job) -> None:
         """Delete the row of a job, and its events with it."""
         with self._database.writing() as connection:
-            if connection.execute(delete(jobs).where(jobs.c.id == job.id)).rowcount:
-                add_usage(connection, job.account_id, STORED_BYTES, -(job.stored_bytes or 0))
+            this = delete(jobs).where(jobs.c.id == job.id).returning(jobs.c.stored_bytes)
+            stored_bytes = connection.scalar(this)
+            add_usage(connection, job.account_id, STORED_BYTES, -(stored_bytes or 0))
 
     def _ended(self) -> dict[str, object]:
         return {"finished_at": now_ms(), "retain_until": now_ms() + self._retention_ms}

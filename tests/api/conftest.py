@@ -14,6 +14,7 @@ from shared.settings import Settings
 from tests.api.calling import Caller, caller_of
 from tests.api.streaming import Stream
 from tests.broker import free_port
+from tests.planted import SECRET_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,7 +73,7 @@ def anybody(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> 
             database_url=f"sqlite:///{path}",
             redis_url=f"redis://127.0.0.1:{free_port()}/0",
             lease_s=600,
-            secret_key="only for tests",
+            secret_key=SECRET_KEY,
         )
     )
     yield caller_of(services)

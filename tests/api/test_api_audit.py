@@ -221,6 +221,7 @@ def test_pages_hold_every_entry_once_the_newest_first_when_they_are_walked(
 
 
 def test_a_question_is_refused_when_it_cannot_be_understood(caller: Caller) -> None:
+    assert caller.call("TRACE", "/v1/audit-log?limit=5").status_code == 405
     assert said(caller.get("/v1/audit-log?cursor=x")) == {("/cursor", "wrong_format")}
     assert said(caller.get("/v1/audit-log?limit=0&colour=red")) == {
         ("/limit", "out_of_range"), ("/colour", "unknown_field")

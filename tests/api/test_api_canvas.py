@@ -13,6 +13,7 @@ from shared.services import build_services
 from shared.settings import Settings
 from tests.api.calling import Caller, caller_of, problems, said
 from tests.broker import free_port
+from tests.planted import SECRET_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +36,7 @@ def painter(
             home=folder,
             database_url=f"sqlite:///{path}",
             redis_url=f"redis://127.0.0.1:{free_port()}/0",
-            secret_key="only for tests",
+            secret_key=SECRET_KEY,
             engines=("lightningdrag", "warp"),
             model_scheduler=request.param,
         )

@@ -26,6 +26,7 @@ from tests.chaos.faults import APIS, BEAT, IO, POSTGRES, REDIS, S3, WORKERS
 from tests.chaos.network import Network
 from tests.chaos.servers import Servers
 from tests.crew import REPOSITORY, wait_until
+from tests.planted import REDIS_PASSWORD
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY
 
 READY_S = 60.0
@@ -135,7 +136,7 @@ class Stage:
         at = f"{database.username}:{database.password}@127.0.0.1:{ports[POSTGRES]}"
         return {
             "TOWLINE_DATABASE_URL": f"postgresql://{at}/{self.database_name}",
-            "TOWLINE_REDIS_URL": f"redis://127.0.0.1:{ports[REDIS]}/0",
+            "TOWLINE_REDIS_URL": f"redis://:{REDIS_PASSWORD}@127.0.0.1:{ports[REDIS]}/0",
             "TOWLINE_S3_URL": f"http://127.0.0.1:{ports[S3]}",
         }
 
@@ -155,6 +156,7 @@ class Stage:
             "TOWLINE_DRAIN_S": "1",
             "TOWLINE_API_THREADS": "64",
             "TOWLINE_MAX_WAITS": "48",
+            "TOWLINE_MAX_STREAMS": "8",
             "TOWLINE_PROVENANCE": "off",  # so that one edit has one result, whichever job asks
             "TOWLINE_LOG_FORMAT": "json",
             "CHAOS_MARKS": str(self.folder / "marks"),

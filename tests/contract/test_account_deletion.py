@@ -11,14 +11,13 @@ from shared.accounts.deletion import SLICE, Removed
 from shared.accounts.tables import accounts, deleted_accounts
 from shared.audit.tables import audit_log
 from shared.audit.trail import Actor, act_as
-from shared.db import metadata
 from shared.errors import LimitExceeded, NotFound, StorageUnavailable, Unauthorized
 from shared.jobs.tables import jobs
 from shared.objects.keys import PREFIXES
 from shared.services import Services
 from tests.crowd import in_threads
 from tests.crowded import Crowd, name_of
-from tests.factories import Factory, a_picture, a_result, a_spec, let_pass
+from tests.factories import Factory, a_picture, a_result, a_spec, let_pass, rows_that_name
 
 REMEMBERS = {"audit_log", "deleted_accounts"}  #: tables that keep the id, and say what for
 
@@ -51,17 +50,6 @@ def name(services: Services, account_id: str) -> str:
     return services.accounts.get(account_id).name
 
 
-def rows_that_name(services: Services, text: str) -> dict[str, int]:
-    """How many rows of each table hold a text, wherever."""
-    found = {}
-    with services.database.reading() as connection:
-        for table in metadata.sorted_tables:
-            held = sum(text in repr(tuple(row)) for row in connection.execute(select(table)))
-            if held:
-                found[table.name] = held
-    return found
-
-
 def objects_of(services: Services, account_id: str) -> list[str]:
     return [
         stored.key
@@ -71,7 +59,7 @@ def objects_of(services: Services, account_id: str) -> list[str]:
 
 
 def assert_gone(services: Services, account_id: str) -> None:
-    assert set(rows_that_name(services, account_id)) <= REMEMBERS
+    assert set(rows_that_name(services.database, account_id)) <= REMEMBERS
     assert objects_of(services, account_id) == []
 
 
@@ -79,13 +67,13 @@ def test_nothing_is_left_and_the_answer_says_what_went_when_an_account_is_delete
     services: Services, make: Factory
 ) -> None:
     mine, other = lived_in(services, make), lived_in(services, make)
-    before = rows_that_name(services, other)
+    before = rows_that_name(services.database, other)
     stored_bytes = services.accounts.usage(mine).stored_bytes
     removed = services.account_deletion.delete(name(services, mine))
     assert_gone(services, mine)
     assert (removed.keys, removed.jobs, removed.images, removed.objects) == (1, 3, 2, 3)
     assert removed.stored_bytes == stored_bytes > 70
-    assert rows_that_name(services, other) == before
+    assert rows_that_name(services.database, other) == before
     assert len(objects_of(services, other)) == 3
     with pytest.raises(NotFound):
         services.accounts.get(mine)
@@ -207,7 +195,7 @@ def test_nothing_is_left_when_requests_come_in_while_an_account_is_deleted(
     assert set(met) <= {"done", "unauthorized", "InvalidRequest"}
     with services.database.reading() as connection:
         assert connection.scalar(select(func.count()).select_from(accounts)) == 0
-    assert set(rows_that_name(services, account_id)) <= REMEMBERS
+    assert set(rows_that_name(services.database, account_id)) <= REMEMBERS
 
 
 def test_two_deletions_at_once_end_with_nothing_left(services: Services, make: Factory) -> None:

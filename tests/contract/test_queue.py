@@ -149,7 +149,7 @@ def test_a_send_gives_up_soon_when_the_broker_goes_between_the_look_and_the_send
 ) -> None:
     """The look at the queue has one connection, Celery's send another: that one fails."""
     flaky = Flaky(broker.port, good=1, deaf=deaf)
-    wakeups = Wakeups(f"redis://127.0.0.1:{flaky.port}/0", window=WINDOW)
+    wakeups = Wakeups(broker.url.replace(str(broker.port), str(flaky.port)), window=WINDOW)
     sender = threading.Thread(target=wakeups.send, args=("warp",), daemon=True)
     sender.start()
     sender.join(2 * SOON_S + SLACK_S)

@@ -24,10 +24,11 @@ from typing import Any
 import psycopg
 
 from tests.broker import free_port
+from tests.planted import DATABASE_PASSWORD
 from tests.servers.family import family, is_alive
 
 START_S = 60.0
-USER, PASSWORD = "postgres", "only-for-tests"
+USER, PASSWORD = "postgres", DATABASE_PASSWORD
 #: Commits are not synced to disk (a killed server loses nothing by that, a power cut would).
 OPTIONS = {
     "listen_addresses": "127.0.0.1",

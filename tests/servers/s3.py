@@ -18,6 +18,7 @@ import pytest
 from botocore.config import Config
 
 from shared.settings import Settings
+from tests.planted import S3_SECRET_KEY
 from tests.servers.s3_proxy import S3Proxy
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 SCRIPT = Path(__file__).with_name("s3-server.sh")
 PROGRAMS = ("radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph", "monmaptool", "setpriv")
 PACKAGES = "radosgw ceph-osd ceph-mon ceph-common"
-ACCESS_KEY, SECRET_KEY = "test-access", "test-secret-hush"
+ACCESS_KEY, SECRET_KEY = "test-access", S3_SECRET_KEY
 
 
 @dataclass(frozen=True)
