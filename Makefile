@@ -15,11 +15,11 @@ help: ## list the targets
 run: .venv/.installed-$(if $(findstring lightningdrag,$(TOWLINE_ENGINES)),gpu,embedded) ## the whole service on this machine; ONCE=1 ends after the sample edit
 	@exec $(PY) -m infra.embedded $(if $(filter-out 0,$(ONCE)),--once)
 
-test: .venv/.installed-dev ## every test; ARGS="-k word" for some
-	@$(PY) -m pytest $(ARGS)
+test: .venv/.installed-dev ## every test, three at a time, then those that want the machine alone; ARGS="-k word" for some
+	@$(if $(ARGS),$(PY) -m pytest $(ARGS),$(PY) -m pytest -n 3 --dist loadfile -m "not alone" && $(PY) -m pytest -m alone)
 
 check: lint ## lint, and the fast tests
-	@$(PY) -m pytest -m "not slow" $(ARGS)
+	@$(PY) -m pytest -n 3 --dist loadfile -m "not slow" $(ARGS)
 
 chaos: .venv/.installed-dev ## kill everything while jobs run, and judge what became of them; JOBS=10000 SEED=1
 	@$(PY) -m tests.chaos $(if $(JOBS),--jobs $(JOBS)) $(if $(SEED),--seed $(SEED)) $(ARGS)

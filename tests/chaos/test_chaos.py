@@ -19,7 +19,7 @@ from tests.chaos.run import run
 from tests.chaos.servers import Servers, running_servers
 from tests.servers.s3 import missing_programs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 #: Those that need no lease to run out; the others by command.
 QUICK = ("unstored", "forgotten", "repeated", "rewritten")
