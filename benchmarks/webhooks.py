@@ -45,7 +45,6 @@ HERE: dict[str, Any] = {
     "webhook_networks": ("127.0.0.0/8",),
     "webhook_max_endpoints": 1000,
     "secret_key": "only for benchmarks",
-    "sweep_s": 0.5,
     "drain_s": 0.5,
 }
 SCALE = 0.002  #: of a storm: 75 h 35 min become 9 min 4 s, five days 14 min 24 s
@@ -127,7 +126,7 @@ def storm(
     kills: int = 1000,
 ) -> None:
     """Every event arrives, under one id, however often the worker dies."""
-    changes = {"webhook_time_scale": SCALE, "webhook_timeout_s": TIMEOUT_S}
+    changes = {"webhook_time_scale": SCALE, "webhook_timeout_s": TIMEOUT_S, "sweep_s": 1.0}
     state = Storm(events)
     with crew_of(database, **changes) as crew, Receiver(state.behave) as receiver:
         services = crew.services
