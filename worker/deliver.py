@@ -32,7 +32,8 @@ log = structlog.get_logger()
 
 LOOK_S = 0.05  #: how often it looks whether it was asked for more, or must end
 GATHER_S = 0.01  #: after an answer, for others to be written down with it
-CLAIM_S = 0.5  #: how often it claims unasked: what is tried again becomes due meanwhile
+CLAIM_S = 0.2  #: how often it claims unasked
+LINGER_S = 5.0  #: how long it goes on so when nothing is due: Celery is slow to take messages
 SLOW_SHARE = 3  #: an answer that takes a third of the time that it may take is slow
 PAUSE_S = 0.5  #: while the database is away
 
@@ -40,11 +41,18 @@ PAUSE_S = 0.5  #: while the database is away
 class Deliverer:
     """Sends what is due; one for each process, however many messages ask for it."""
 
-    def __init__(self, services: Services, drain: Drain, sender: Sender | None = None) -> None:
+    def __init__(
+        self,
+        services: Services,
+        drain: Drain,
+        sender: Sender | None = None,
+        linger_s: float = LINGER_S,
+    ) -> None:
         settings = services.settings
         self._dispatch = services.webhooks.dispatch
         self._drain = drain
         self._sender = sender or Sender(services)
+        self._linger_s = linger_s
         self._receivers = Receivers(
             total=settings.webhook_concurrency,
             each=settings.webhook_endpoint_concurrency,
@@ -58,6 +66,7 @@ class Deliverer:
         self._after = ""  # the lane after which the walk goes on
         self._found = False  # the last claim got something, so there may be more
         self._claimed_at = 0.0
+        self._worked_at = 0.0
 
     def deliver(self) -> None:
         """Work until nothing is due. A thread of this process that is at it is told of more."""
@@ -80,13 +89,17 @@ class Deliverer:
             pass
 
     async def _work(self) -> None:
-        self._claimed_at = 0.0
+        self._claimed_at, self._worked_at = 0.0, time.monotonic()
         while not self._drain.has_begun:
             if self._is_time_to_claim():
                 await self._claim()
-            if not (self._sending or self._unwritten or self._after):
+            if self._sending or self._unwritten or self._after:
+                self._worked_at = time.monotonic()
+                await self._settle_some()
+            elif time.monotonic() - self._worked_at >= self._linger_s:
                 return
-            await self._settle_some()
+            else:
+                await asyncio.sleep(LOOK_S)
         await self._end()
 
     def _is_time_to_claim(self) -> bool:

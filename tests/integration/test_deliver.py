@@ -58,7 +58,7 @@ def receiver() -> Iterator[Receiver]:
 
 def work_off(services: Services, limit_s: float = 20) -> list[Delivery]:
     """Deliver until nothing waits; the newest deliveries."""
-    deliverer, end_s = Deliverer(services, Drain()), time.monotonic() + limit_s
+    deliverer, end_s = Deliverer(services, Drain(), linger_s=0), time.monotonic() + limit_s
     while time.monotonic() < end_s:
         deliverer.deliver()
         found = _log(services)
@@ -157,7 +157,7 @@ def test_a_refused_address_is_in_the_log_with_its_reason(
     make.endpoint(account, url="http://127.0.0.1:1/")
     make.ended(account)
     strict = build(**HERE | {"webhook_networks": ()})
-    Deliverer(strict, Drain()).deliver()
+    Deliverer(strict, Drain(), linger_s=0).deliver()
     (delivery,) = _log(services)
     assert [attempt.error for attempt in delivery.attempts][:1] == ["webhook_address_refused"]
 
@@ -167,7 +167,7 @@ def test_a_secret_that_cannot_be_read_is_in_the_log(
 ) -> None:
     endpoint = make.endpoint(account, url=receiver.url())
     make.ended(account)
-    Deliverer(build(**HERE, secret_key="another"), Drain()).deliver()
+    Deliverer(build(**HERE, secret_key="another"), Drain(), linger_s=0).deliver()
     assert _log(services)[0].attempts[0].error == "secret_unreadable"
     assert receiver.received == []
     assert services.webhooks.endpoints.get(account, endpoint.id).disabled_at is None
@@ -183,7 +183,7 @@ def test_receivers_that_hang_delay_nobody_else(
     for _ in range(5):
         make.ended(account, image=image)
     drain = Drain()
-    thread = threading.Thread(target=Deliverer(services, drain).deliver)
+    thread = threading.Thread(target=Deliverer(services, drain, linger_s=0).deliver)
     thread.start()
 
     def arrived() -> int:
@@ -211,7 +211,7 @@ def test_more_is_sent_while_somebody_is_at_it(
     receiver.behave = behave
     make.endpoint(account, url=receiver.url())
     make.ended(account)
-    deliverer = Deliverer(services, Drain())
+    deliverer = Deliverer(services, Drain(), linger_s=0)
     thread = threading.Thread(target=deliverer.deliver)
     thread.start()
     receiver.wait_for(1)
@@ -237,9 +237,23 @@ def test_an_outcome_is_written_once_the_database_is_back(
     services.webhooks.dispatch.__class__ = Away
     make.endpoint(account, url=receiver.url())
     make.ended(account)
-    Deliverer(services, Drain()).deliver()
+    Deliverer(services, Drain(), linger_s=0).deliver()
     assert len(receiver.received) == 1
     assert [each.status for each in _log(services)] == [Status.SUCCEEDED]
+
+
+def test_who_has_nothing_to_do_looks_for_a_while_whether_more_comes(
+    services: Services, make: Factory, account: str, receiver: Receiver
+) -> None:
+    make.endpoint(account, url=receiver.url())
+    make.ended(account)
+    thread = threading.Thread(target=Deliverer(services, Drain(), linger_s=2).deliver)
+    thread.start()
+    receiver.wait_for(1)
+    make.ended(account)  # and nobody says so
+    receiver.wait_for(2, limit_s=1.9)
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_one_message_that_cannot_be_made_stops_no_other(
@@ -257,7 +271,7 @@ def test_one_message_that_cannot_be_made_stops_no_other(
         return spoilt, after
 
     monkeypatch.setattr(Dispatch, "claim", spoil)
-    Deliverer(services, Drain()).deliver()
+    Deliverer(services, Drain(), linger_s=0).deliver()
     assert [message.json["data"]["id"] for message in receiver.received] == [good.id]
     log = {each.job_id: [a.error for a in each.attempts] for each in _log(services)}
     assert log[good.id] == [None]
