@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import secrets
 import shlex
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -28,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     if missing := missing_programs():
         print(f"chaos: {missing}", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is put away
     plan = _plan(chosen)
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="towline-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)

@@ -86,6 +86,7 @@ class Supervisor:
         self._actors: list[Actor] = []
         self._over = threading.Event()
         self._lock = threading.Lock()
+        self._error: Exception | None = None
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
 
     def __enter__(self) -> Self:
@@ -96,6 +97,8 @@ class Supervisor:
         """No actor lives after it."""
         self._over.set()
         self._thread.join(END_S)
+        if self._error is not None:
+            raise self._error
 
     def keep(self, *actors: Actor) -> None:
         """Start these, and again whenever they end."""
@@ -103,11 +106,14 @@ class Supervisor:
             self._actors += actors
 
     def _watch(self) -> None:
-        while not self._over.wait(TICK_S):
-            with self._lock:
-                actors = list(self._actors)
-            for actor in actors:
-                self._revive(actor)
+        try:
+            while not self._over.wait(TICK_S):
+                with self._lock:
+                    actors = list(self._actors)
+                for actor in actors:
+                    self._revive(actor)
+        except Exception as error:  # noqa: BLE001 - raised where it is noticed
+            self._error = error
         for actor in self._actors:
             self._end(actor)
 

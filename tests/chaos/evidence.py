@@ -10,7 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,6 +57,13 @@ class Evidence:
     drains: dict[str, int] = field(default_factory=dict)  #: how often each job was given back
     ended: list[Ended] = field(default_factory=list)
     said: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  #: process, log line
+
+    def write(self, path: Path) -> None:
+        """What is lost with the servers, to be looked at later."""
+        lost = ("rows", "events", "images", "objects", "hashes", "answers", "drains")
+        ended = [asdict(end) for end in self.ended]
+        data = {**{name: getattr(self, name) for name in lost}, "ended": ended}
+        path.write_text(json.dumps(data))
 
 
 def gather(stage: Stage, promises: Path, keys: dict[str, str]) -> Evidence:

@@ -7,13 +7,14 @@ from tests.chaos.run import Plan
 from tests.chaos.stage import Times
 
 SHORT_S = 45.0
+PATIENCE_S = 10.0  #: of the short run, which machines must pass that run other tests as well
 PLANTED_S = 9.0
 PLANTED_TIMES = Times(lease_s=4.0, heartbeat_s=0.5, sweep_s=0.3)
 
 
 def short(seed: int) -> Plan:
     """For `make test`: one of every act, and two dozen faults."""
-    return Plan(seed=seed, seconds=SHORT_S)
+    return Plan(seed=seed, seconds=SHORT_S, patience_s=PATIENCE_S)
 
 
 def long(seed: int, jobs: int) -> Plan:

@@ -43,12 +43,17 @@ Span = tuple[float, float]
 
 @dataclass
 class Recovery:
-    """One fault, as one process felt it; seconds from its end to the sign of life."""
+    """One fault, as one process felt it.
+
+    took_s: from the end of the fault to the sign of life; None if none came before the process
+        was ended, or the load. clear_s: how much of that time, or of the wait for it, no other
+        fault touched the process.
+    """
 
     played: Played
     process: str
-    took_s: float | None  #: None: it gave none, or was excused
-    is_excused: bool = False
+    took_s: float | None
+    clear_s: float
 
 
 @dataclass
@@ -80,8 +85,12 @@ def feel(
     times: Times,
     load_end: float,
     end: float,
+    patience_s: float,
 ) -> Felt:
-    """How everything recovered. After `load_end` a worker may have had nothing to claim."""
+    """How everything recovered. After `load_end` a worker may have had nothing to claim.
+
+    patience_s: more than the limits, for a machine that has other things to do.
+    """
     signs = signs_of_life(evidence) | probes
     spans = _spans(played)
     felt = Felt()
@@ -89,14 +98,14 @@ def feel(
         for process in _touched(fault):
             until = load_end if process in WORKERS else end
             felt.recoveries.append(_recovery(fault, process, signs[process], played, spans, until))
-    felt.violations += _too_late(felt.recoveries, spans)
+    felt.violations += _too_late(felt.recoveries, patience_s)
     machinery = _machinery(felt.recoveries, _outages(evidence, felt.recoveries, signs))
     for reclaim, allowed_s in _reclaims(evidence, played, machinery, times):
         felt.reclaims.append(reclaim)
-        if reclaim.took_s > allowed_s:
+        if reclaim.took_s > allowed_s + patience_s:
             said = f"claimed {reclaim.took_s:.1f} s after {reclaim.kind}, allowed {allowed_s:.1f} s"
             felt.violations.append(Violation("late", reclaim.job, said))
-    felt.violations += _late_cancels(evidence, spans, times)
+    felt.violations += _late_cancels(evidence, spans, times.heartbeat_s + CANCEL_S + patience_s)
     return felt
 
 
@@ -156,11 +165,11 @@ def _recovery(
         and other.fault.kind in ("kill", "restart")
         and other.began_at > played.began_at
     ]
-    before = min([*ends, end])
-    if sign is not None and sign <= before:
-        return Recovery(played, process, sign - played.ended_at)
-    waited_s = _clear_s(played.ended_at, before, spans[process])
-    return Recovery(played, process, None, is_excused=waited_s <= _limit_s(played, process))
+    until = min([*ends, end])
+    if sign is not None and sign <= until:
+        clear_s = _clear_s(played.ended_at, sign, spans[process])
+        return Recovery(played, process, sign - played.ended_at, clear_s)
+    return Recovery(played, process, None, _clear_s(played.ended_at, until, spans[process]))
 
 
 def _limit_s(played: Played, process: str) -> float:
@@ -168,17 +177,13 @@ def _limit_s(played: Played, process: str) -> float:
     return LIMITS_S[process] + (START_S if has_to_start else 0.0)
 
 
-def _too_late(recoveries: list[Recovery], spans: dict[str, list[Span]]) -> Iterator[Violation]:
+def _too_late(recoveries: list[Recovery], patience_s: float) -> Iterator[Violation]:
     for felt in recoveries:
-        limit_s, since = _limit_s(felt.played, felt.process), felt.played.ended_at
-        what = f"after {felt.played.fault}, over at {since:.1f}"
-        if felt.took_s is None and not felt.is_excused:
-            yield Violation("late", felt.process, f"gave no sign of life {what}")
-        if felt.took_s is not None:
-            clear_s = _clear_s(since, since + felt.took_s, spans[felt.process])
-            if clear_s > limit_s:
-                said = f"gave a sign of life {felt.took_s:.1f} s {what}"
-                yield Violation("late", felt.process, f"{said}; {clear_s:.1f} s were undisturbed")
+        if felt.clear_s > _limit_s(felt.played, felt.process) + patience_s:
+            took = "none" if felt.took_s is None else f"the first {felt.took_s:.1f} s later"
+            said = f"signs of life after {felt.played.fault}, over at {felt.played.ended_at:.1f}:"
+            clear = f"{felt.clear_s:.1f} s were undisturbed"
+            yield Violation("late", felt.process, f"{said} {took}; {clear}")
 
 
 def _clear_s(since: float, until: float, spans: list[Span]) -> float:
@@ -271,7 +276,7 @@ def _reclaims(
 
 
 def _late_cancels(
-    evidence: Evidence, spans: dict[str, list[Span]], times: Times
+    evidence: Evidence, spans: dict[str, list[Span]], limit_s: float
 ) -> Iterator[Violation]:
     """Running jobs that did not hear of their cancel."""
     anywhere = sorted(span for name in WORKERS for span in spans.get(name, []))
@@ -280,6 +285,6 @@ def _late_cancels(
         if told.canceled_at is None or row is None or row["status"] != "succeeded":
             continue
         clear_s = _clear_s(told.canceled_at, row["finished_at"] / 1000, anywhere)
-        if clear_s > times.heartbeat_s + CANCEL_S:
+        if clear_s > limit_s:
             said = f"went on for {clear_s:.1f} s after its cancel was answered"
             yield Violation("cancel", job, said)

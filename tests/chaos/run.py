@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import time
@@ -34,6 +35,7 @@ class Plan:
     """What is to be done. The load is over after so many jobs, or so many seconds.
 
     quiet_s: how long, without load and faults, everything that was accepted may take to end.
+    patience_s: beyond the limits of `recovery.py`, for a machine that has other things to do.
     """
 
     seed: int
@@ -43,6 +45,7 @@ class Plan:
     clients: int = 20
     accounts: int = 3
     quiet_s: float = 120.0
+    patience_s: float = 0.0
     times: Times = field(default_factory=Times)
     bug: str | None = None
     first: tuple[str, ...] = RARE  #: acts of the first jobs
@@ -95,8 +98,10 @@ def run(plan: Plan, servers: Servers, folder: Path) -> Result:
             end = time.time()
         promises.close()
         evidence = gather(stage, folder / "promises.jsonl", keys)
+        evidence.write(folder / "evidence.json")
     signs = {name: probe.good_at for name, probe in probes.items()}
-    felt = feel(evidence, director.played, signs, plan.times, load_end, end)
+    (folder / "probes.json").write_text(json.dumps({**signs, "load_end": load_end, "end": end}))
+    felt = feel(evidence, director.played, signs, plan.times, load_end, end, plan.patience_s)
     violations = sorted(
         {*judge(evidence), *felt.violations, *ended_alone(evidence, director.played)}
     )

@@ -1,8 +1,10 @@
-"""The whole of Towline for one run: a database, a bucket, the processes, and who does harm.
+"""The whole of Towline for one run: a database, a bucket, and the processes.
 
-api-1 api-2   worker-1 worker-2 worker-3   worker-io   beat
-  └──────┴───────────┴── a link each ──────────┴─────────┘
-             Valkey, PostgreSQL, Ceph gateway
+    api-1 api-2   worker-1 worker-2 worker-3   worker-io   beat
+      └──────┴───────────┴── a link each ──────────┴─────────┘
+                 Valkey, PostgreSQL, Ceph gateway
+
+Who does harm to it is in `harm.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import secrets
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -56,26 +59,23 @@ class Stage:
         self.urls: dict[str, str] = {}
 
     def __enter__(self) -> Self:
-        for name in ("logs", "marks"):
-            (self.folder / name).mkdir(parents=True)
-        self.servers.valkey.flush()
-        self.servers.s3.client().create_bucket(Bucket=self.bucket)
-        self.database_name = self.servers.postgres.create()
-        self._python("-m", "shared.migrations")
-        self._supervisor.__enter__()
-        self._start_actors()
-        for url in self.urls.values():
-            wait_until(lambda url=url: is_ready(url), READY_S, f"{url} is not ready")
-        for name in (*WORKERS, IO):
-            log = self.actors[name].life.log
-            wait_until(lambda log=log: " ready." in log.read_text(), READY_S, f"{name} is not up")
+        with ExitStack() as stack:
+            stack.callback(self.network.close)
+            for name in ("logs", "marks"):
+                (self.folder / name).mkdir(parents=True)
+            self.servers.valkey.flush()
+            self.servers.s3.client().create_bucket(Bucket=self.bucket)
+            self.database_name = self.servers.postgres.create()
+            stack.callback(self._drop_database)
+            self._python("-m", "shared.migrations")
+            stack.enter_context(self._supervisor)
+            self._start_actors()
+            self._wait_until_up()
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._supervisor.__exit__()
-        self.network.close()
-        self.servers.postgres.ensure()
-        self.servers.postgres.drop(self.database_name)
+        self._stack.close()
 
     def keys(self, accounts: list[str]) -> dict[str, str]:
         """A key for each account, as an operator makes it."""
@@ -120,6 +120,17 @@ class Stage:
             self.actors[name] = actor
         self._supervisor.keep(*self.actors.values())
         wait_until(lambda: all(actor.lives for actor in self.actors.values()))
+
+    def _wait_until_up(self) -> None:
+        for url in self.urls.values():
+            wait_until(lambda url=url: is_ready(url), READY_S, f"{url} is not ready")
+        for name in (*WORKERS, IO):
+            log = self.actors[name].life.log
+            wait_until(lambda log=log: " ready." in log.read_text(), READY_S, f"{name} is not up")
+
+    def _drop_database(self) -> None:
+        self.servers.postgres.ensure()
+        self.servers.postgres.drop(self.database_name)
 
     def _commands(self) -> dict[str, list[str]]:
         run = ["-m", "tests.chaos.worker", "run", "--queues"]
