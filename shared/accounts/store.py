@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select
 
 from shared.accounts.keys import Key, new_key, parse_key
 from shared.accounts.tables import accounts, api_keys
@@ -13,6 +13,11 @@ from shared.ids import new_id
 
 if TYPE_CHECKING:
     from shared.db import Database
+
+
+_KEY = select(api_keys.c.account_id, api_keys.c.secret_hash).where(
+    api_keys.c.id == bindparam("key_id"), api_keys.c.revoked_at.is_(None)
+)
 
 
 class AccountStore:
@@ -48,10 +53,6 @@ class AccountStore:
         key = parse_key(key_text)
         if key is None:
             return None
-        with self._database.reading() as connection:
-            row = connection.execute(
-                select(api_keys.c.account_id, api_keys.c.secret_hash).where(
-                    api_keys.c.id == key.id, api_keys.c.revoked_at.is_(None)
-                )
-            ).first()
+        with self._database.reading_at_once() as connection:
+            row = connection.execute(_KEY, {"key_id": key.id}).first()
         return str(row.account_id) if row is not None and key.matches(row.secret_hash) else None

@@ -11,15 +11,15 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import BigInteger, and_, bindparam, func, or_, select, update
 
 from shared.db import now_ms
 from shared.errors import TowlineError
 from shared.jobs.job import Job
-from shared.jobs.moves import move_jobs
+from shared.jobs.moves import move_jobs, prepare_move
 from shared.jobs.state import Move, retry_delay_s
-from shared.jobs.tables import QUEUED, RUNNING, SUCCEEDED, jobs, turns
-from shared.jobs.turns import first_of, line_of, note_turn
+from shared.jobs.tables import QUEUED, RUNNING, SUCCEEDED, jobs
+from shared.jobs.turns import OF_ACCOUNT, first_of, line_of, next_turn, note_turn
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
@@ -52,38 +52,22 @@ class LeaseStore:
         rival is claiming at this moment is passed over, not waited for.
         """
         claim_sent = time.monotonic()
+        of = {"of_engine": engine}
+        by = {**of, "by_worker": worker_id, "for_ms": self._lease_ms}
         with self._database.writing() as connection:
-            job_id = _next_due(connection, engine)
-            if job_id is None:
-                return None
-            (job,) = self._claim(connection, job_id, worker_id)
-        return replace(job, claim_sent=claim_sent)
-
-    def _claim(self, connection: Connection, job_id: str, worker_id: str) -> list[Job]:
-        now = now_ms()
-        return move_jobs(
-            connection,
-            Move.CLAIM,
-            jobs.c.id == job_id,
-            attempt=jobs.c.attempt + 1,
-            worker_id=worker_id,
-            lease_until=now + self._lease_ms,
-            claimed_at=now,
-            started_at=func.coalesce(jobs.c.started_at, now),
-            deadline_at=func.coalesce(jobs.c.deadline_at, now + jobs.c.timeout_s * 1000),
-            step=0,
-            steps=None,
-        )
+            account_id = connection.scalar(_NEXT_TURN, of)
+            claimed = []
+            if account_id is not None:
+                claimed = move_jobs(connection, _CLAIM, **by, of_account=account_id)
+            if not claimed:
+                claimed = _claim_beside_rivals(connection, by)
+        return replace(claimed[0], claim_sent=claim_sent) if claimed else None
 
     def heartbeat(self, job: Job, step: int, steps: int | None) -> Pulse:
         """Renew the lease and write down the progress."""
-        with self._database.writing() as connection:
-            row = connection.execute(
-                update(jobs)
-                .where(_held_by(job))
-                .values(lease_until=now_ms() + self._lease_ms, step=step, steps=steps)
-                .returning(jobs.c.cancel_requested_at)
-            ).first()
+        made = {"at_step": step, "of_steps": steps, "for_ms": self._lease_ms}
+        with self._database.writing_at_once() as connection:
+            row = connection.execute(_HEARTBEAT, {**_holding(job), **made}).first()
         if row is None:
             return Pulse(is_lost=True, is_cancel_requested=False)
         return Pulse(is_lost=False, is_cancel_requested=row.cancel_requested_at is not None)
@@ -204,21 +188,52 @@ def _is_recorded(connection: Connection, job: Job, result: dict[str, Any]) -> bo
     return recorded is not None and recorded["candidates"] == result["candidates"]
 
 
-def _next_due(connection: Connection, engine: str) -> str | None:
-    """The job that comes next, held for this transaction; its account has had its turn."""
-    line = line_of(engine, is_due())
-    free = line.limit(1).with_for_update(key_share=True, skip_locked=True, of=turns)
-    # When rivals serve every account that has work, one of them is shared.
-    for query in (free, line.limit(SHARED)):
-        for account_id in connection.scalars(query).all():
-            job_id = _hold_first_of(connection, engine, account_id)
-            if job_id is not None:
-                note_turn(connection, engine, account_id)
-                return job_id
-    return None
+_MINE = and_(
+    jobs.c.id == bindparam("held_id"), jobs.c.attempt == bindparam("held_attempt"), RUNNING
+)
 
 
-def _hold_first_of(connection: Connection, engine: str, account_id: str) -> str | None:
-    """The account's first due job that no rival holds."""
-    first = first_of(engine, account_id, is_due())
-    return connection.scalar(first.with_for_update(skip_locked=True))
+def _holding(job: Job) -> dict[str, Any]:
+    """The parameters of `_MINE`."""
+    return {"held_id": job.id, "held_attempt": job.attempt}
+
+
+_FOR_MS = bindparam("for_ms", type_=BigInteger())
+_HEARTBEAT = (
+    update(jobs)
+    .where(_MINE)
+    .values(
+        lease_until=now_ms() + _FOR_MS,
+        step=bindparam("at_step"),
+        steps=bindparam("of_steps"),
+    )
+    .returning(jobs.c.cancel_requested_at)
+)
+_LINE = line_of(is_due()).limit(SHARED)
+_NEXT_TURN = next_turn(is_due())
+_CLAIM = prepare_move(
+    Move.CLAIM,
+    jobs.c.id
+    == first_of(OF_ACCOUNT, is_due())
+    .with_for_update(skip_locked=True)
+    .correlate(None)
+    .scalar_subquery(),
+    attempt=jobs.c.attempt + 1,
+    worker_id=bindparam("by_worker"),
+    lease_until=now_ms() + _FOR_MS,
+    claimed_at=now_ms(),
+    started_at=func.coalesce(jobs.c.started_at, now_ms()),
+    deadline_at=func.coalesce(jobs.c.deadline_at, now_ms() + jobs.c.timeout_s * 1000),
+    step=0,
+    steps=None,
+)
+
+
+def _claim_beside_rivals(connection: Connection, by: dict[str, Any]) -> list[Job]:
+    """Rivals serve every account that has work: one of them is shared."""
+    for account_id in connection.scalars(_LINE, by).all():
+        claimed = move_jobs(connection, _CLAIM, **by, of_account=account_id)
+        if claimed:
+            note_turn(connection, by["of_engine"], account_id)
+            return claimed
+    return []

@@ -9,6 +9,7 @@ match stays as it is, so every move is safe to make twice.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert, update
@@ -21,38 +22,56 @@ from shared.jobs.turns import enter_line
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy.sql.dml import ReturningUpdate
 
 SOURCES = {move: [source.value for source, m in TRANSITIONS if m is move] for move in Move}
 TARGET: dict[Move, JobState] = {move: target for (_, move), target in TRANSITIONS.items()}
 
+_EVENT = insert(job_events).inline().values(type="status", created_at=now_ms())
 
-def move_jobs(
-    connection: Connection, move: Move, *where: ColumnElement[bool], **values: Any
-) -> list[Job]:
-    """Make `move` on every job that matches and may make it; those that were moved."""
-    rows = connection.execute(
+
+@dataclass(frozen=True, slots=True)
+class PreparedMove:
+    """A move that is made often: its statement is made once, its parameters come with each use."""
+
+    move: Move
+    statement: ReturningUpdate[Any]
+
+
+def prepare_move(move: Move, *where: ColumnElement[bool], **values: Any) -> PreparedMove:
+    """`move` of every job that matches and may make it."""
+    statement = (
         update(jobs)
         .where(jobs.c.status.in_(SOURCES[move]), *where)
         .values(status=TARGET[move].value, **values)
         .returning(*jobs.c)
-    ).all()
-    moved = [job_from_row(row) for row in rows]
-    for job in moved:
-        record_event(connection, job)
-    if TARGET[move] is JobState.QUEUED:
+    )
+    return PreparedMove(move, statement)
+
+
+def move_jobs(
+    connection: Connection, move: Move | PreparedMove, *where: ColumnElement[bool], **values: Any
+) -> list[Job]:
+    """Make `move` on every job that matches and may make it; those that were moved.
+
+    `values` are the row's new ones; of a prepared move, its parameters.
+    """
+    if isinstance(move, Move):
+        move, values = prepare_move(move, *where, **values), {}
+    moved = [job_from_row(row) for row in connection.execute(move.statement, values)]
+    record_event(connection, *moved)
+    if TARGET[move.move] is JobState.QUEUED:
         # Always in one order, so that no two wait for each other
         for engine, account_id in sorted({(job.spec.engine, job.account_id) for job in moved}):
             enter_line(connection, engine, account_id)
     return moved
 
 
-def record_event(connection: Connection, job: Job) -> None:
-    """Write down the state that a job has just reached."""
-    connection.execute(
-        insert(job_events).values(
-            job_id=job.id,
-            type="status",
-            data={"status": job.status.value, "attempt": job.attempt},
-            created_at=now_ms(),
-        )
-    )
+def record_event(connection: Connection, *reached: Job) -> None:
+    """Write down the state that each of these jobs has just reached."""
+    events = [
+        {"job_id": job.id, "data": {"status": job.status.value, "attempt": job.attempt}}
+        for job in reached
+    ]
+    if events:
+        connection.execute(_EVENT, events)
