@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from shared.images.store import Image
     from shared.jobs.job import Job
 
-GUESSED_RUN_MS = 1000.0  #: before anything was measured
-
 
 def rfc3339(milliseconds: int) -> str:
     """`2026-11-23T04:05:06.789Z`."""
@@ -108,28 +106,11 @@ def _queues(queued: list[Job], at: Context) -> dict[str, dict[str, Any]]:
     for engine in {job.spec.engine for job in queued}:
         those = [job for job in queued if job.spec.engine == engine]
         places = at.services.jobs.places(those[0].account_id, engine, [job.id for job in those])
-        pace = Pace.of(engine, at)
+        pace = at.services.forecasts.pace(engine)
         for job_id, position in places.items():
-            eta_s = round(pace.queue_s(position) + pace.run_s, 1) if pace.threads else None
-            queues[job_id] = {"position": position, "eta_s": eta_s}
+            eta_s = pace.eta_s(position)
+            queues[job_id] = {
+                "position": position,
+                "eta_s": None if eta_s is None else round(eta_s, 1),
+            }
     return queues
-
-
-class Pace:
-    """How fast an engine works at present: seconds for one edit, and how many at once."""
-
-    def __init__(self, run_s: float, threads: int) -> None:
-        self.run_s = round(run_s, 3)
-        self.threads = threads
-
-    @classmethod
-    def of(cls, engine: str, at: Context) -> Pace:
-        """From the last runs, and the workers that are up."""
-        runs_ms = at.services.jobs.recent_run_ms(engine)
-        up = at.services.engines_up.all().get(engine)
-        mean_ms = sum(runs_ms) / len(runs_ms) if runs_ms else GUESSED_RUN_MS
-        return cls(mean_ms / 1000, up.threads if up else 0)
-
-    def queue_s(self, position: int) -> float:
-        """Seconds until a job with so many before it starts."""
-        return round(position * self.run_s / max(self.threads, 1), 3)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from itertools import chain, repeat
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
     from shared.settings import Settings
 
-GRACE_S = 5  #: for requests in flight when the process is told to end
 KEEPALIVE_S = 5
 
 
@@ -37,11 +38,12 @@ class Server(BaseApplication):  # type: ignore[misc]
             "worker_class": "gthread",
             "threads": settings.api_threads,
             "keepalive": KEEPALIVE_S,
-            "graceful_timeout": GRACE_S,
+            "graceful_timeout": max(1, ceil(settings.drain_s)),
             "timeout": 120,
             "preload_app": False,
             "limit_request_line": 8190,  # filters by metadata are long
             "control_socket_disable": True,
+            "when_ready": _second_is_quicker,
             "post_worker_init": _end_waits_first,
             "accesslog": None,
             "errorlog": "-",
@@ -56,11 +58,26 @@ class Server(BaseApplication):  # type: ignore[misc]
         return create_app(build_services(self._settings))
 
 
+def _second_is_quicker(arbiter: Any) -> None:
+    """SIGTERM and SIGINT alike: the first lets requests end, for `drain_s`; the second does not.
+
+    gunicorn's own first SIGINT cuts requests off, and its second SIGTERM does nothing.
+    """
+    meant = chain([signal.SIGTERM], repeat(signal.SIGQUIT))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _, frame: arbiter.signal(next(meant), frame))
+
+
 def _end_waits_first(worker: Any) -> None:
-    """Put the end of every wait before gunicorn's own handling of SIGTERM."""
+    """Put the end of every wait before gunicorn's own handling; a Ctrl-C reaches us as well."""
     watcher = worker.wsgi.extensions[EXTENSION].watcher
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        theirs: Any = signal.getsignal(number)
+    gently: Any = signal.getsignal(signal.SIGTERM)
+    at_once: Any = signal.getsignal(signal.SIGQUIT)
+    for number, theirs in (
+        (signal.SIGTERM, gently),
+        (signal.SIGINT, gently),
+        (signal.SIGQUIT, at_once),
+    ):
 
         def handle(received: int, frame: Any, theirs: Any = theirs) -> None:
             watcher.close()

@@ -94,7 +94,7 @@ def calls(at: Place) -> dict[str, Callable[[], object]]:
         "list, metadata of none": lambda: jobs.page(at.account, limit=50, metadata={"k": "v"}),
         "list, metadata of all": lambda: jobs.page(at.account, limit=50, metadata=METADATA),
         "place in the queue": lambda: jobs.places(at.account, "warp", [newest.id]),
-        "count the waiting": lambda: jobs.waiting("warp"),
+        "place of the next": lambda: jobs.next_place(at.account, "warp", 1),
         "sweep: leases": upkeep.take_back_expired_leases,
         "sweep: expiry": upkeep.expire_waiting,
         "sweep: deadlines": upkeep.fail_overdue,

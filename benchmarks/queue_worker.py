@@ -1,4 +1,4 @@
-"""`python -m benchmarks.queue_worker`: a worker as it is served, with an engine that does nothing."""
+"""`python -m benchmarks.queue_worker`: a worker as served, whose engine does nothing."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from shared.accounts.store import AccountStore
 from shared.db import Database
 from shared.engines_up import EnginesUp
 from shared.images.store import ImageStore
+from shared.jobs.forecast import Forecasts
 from shared.jobs.leases import LeaseStore
 from shared.jobs.store import JobStore
 from shared.jobs.upkeep import Upkeep
@@ -32,6 +33,7 @@ class Services:
     leases: LeaseStore
     upkeep: Upkeep
     engines_up: EnginesUp
+    forecasts: Forecasts
     objects: ObjectStore
     orphans: Orphans
     wakeups: Wakeups
@@ -41,6 +43,7 @@ def build_services(settings: Settings) -> Services:
     """Connects to nothing yet: every server may still be down."""
     database = Database(settings.database)
     objects = _objects(settings)
+    engines_up = EnginesUp(database, alive_s=settings.lease_s)
     return Services(
         settings=settings,
         database=database,
@@ -59,7 +62,8 @@ def build_services(settings: Settings) -> Services:
             job_retention_days=settings.job_retention_days,
             lease_s=settings.lease_s,
         ),
-        engines_up=EnginesUp(database, alive_s=settings.lease_s),
+        engines_up=engines_up,
+        forecasts=Forecasts(database, engines_up),
         objects=objects,
         orphans=Orphans(database, objects, grace_s=settings.orphan_grace_hours * 3600),
         wakeups=Wakeups(settings.redis_url.get_secret_value(), window=settings.wakeup_window),

@@ -68,6 +68,7 @@ class Crew:
         self.services = services
         self._folder = folder
         self.members: list[Member] = []
+        self.redis_url = services.settings.redis_url.get_secret_value()
 
     def worker(self, *options: str, queues: str = "warp") -> Member:
         """One with the engine for tests."""
@@ -92,7 +93,9 @@ class Crew:
         return {
             "TOWLINE_HOME": str(settings.home),
             "TOWLINE_DATABASE_URL": settings.database,
-            "TOWLINE_REDIS_URL": settings.redis_url.get_secret_value(),
+            "TOWLINE_REDIS_URL": self.redis_url,
+            "TOWLINE_SECRET_KEY": settings.secret_key.get_secret_value(),
+            "TOWLINE_PORT": str(settings.port),
             "TOWLINE_LOG_FORMAT": "json",
             **{
                 f"TOWLINE_{name.upper()}": str(getattr(settings, name))

@@ -1,4 +1,4 @@
-"""`/livez` and `/readyz` of a worker, for whoever starts and watches it (`TOWLINE_WORKER_PORT`).
+"""`/livez`, `/readyz` and `/metrics` of a worker, on `TOWLINE_WORKER_PORT`.
 
 Ready means that it can take work, not only that it is alive: it asked the database lately what
 there is to do and was answered, or it has no free place. One that waits for Redis is `degraded`,
@@ -13,10 +13,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
 import structlog
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from shared.readiness import servers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from shared.services import Services
     from worker.intake import Intake
     from worker.watch import Drain
@@ -72,18 +75,25 @@ class HealthServer:
             self._server.server_close()
 
 
+def _as_json(status: int, body: dict[str, Any]) -> tuple[int, str, bytes]:
+    return status, "application/json", json.dumps(body).encode()
+
+
 def _handler_of(health: Health) -> type[BaseHTTPRequestHandler]:
-    answers = {"/livez": health.live, "/readyz": health.ready}
+    answers: dict[str, Callable[[], tuple[int, str, bytes]]] = {
+        "/livez": lambda: _as_json(*health.live()),
+        "/readyz": lambda: _as_json(*health.ready()),
+        "/metrics": lambda: (200, CONTENT_TYPE_LATEST, generate_latest()),
+    }
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 10  # of a client that says nothing
 
         def do_GET(self) -> None:
-            answer = answers.get(self.path)
-            status, body = answer() if answer else (404, {"status": "no such page"})
-            data = json.dumps(body).encode()
+            answer = answers.get(self.path, lambda: _as_json(404, {"status": "no such page"}))
+            status, content_type, data = answer()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)

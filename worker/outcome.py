@@ -1,12 +1,13 @@
 """Writes the outcome of a run down, however often the database must be asked.
 
-While the database is away it is asked again, after 0.1, 0.2, ... 2 s, for as long as the lease
-lasts; then the job is lost to this attempt, and what is written says so. Every write may
-be repeated: it changes a job that this attempt holds, or nothing.
+While the database is away it is asked again, after 0.1, 0.2, ... 2 s less a random part, for as
+long as the lease lasts; then the job is lost to this attempt, and what is written says so. Every
+write may be repeated: it changes a job that this attempt holds, or nothing.
 """
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ParamSpec
@@ -35,5 +36,5 @@ def write_down(lease: Lease, write: Callable[P, bool], *args: P.args, **kwargs: 
             if lease.left_s <= 0:
                 raise
             log.warning("outcome_waits", outcome=write.__name__, error=error.message)
-        time.sleep(min(pause_s, max(lease.left_s, 0)))
+        time.sleep(min(pause_s * random.uniform(0.5, 1), max(lease.left_s, 0)))  # noqa: S311
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from shared.errors import EngineFailed, TimedOut, TowlineError
+from shared.telemetry.metrics import observe_eta_error
 from worker.engines.base import EngineBroken
 from worker.outcome import write_down
 from worker.pictures import Clock, discard_result, load_edit, store_result
@@ -92,6 +93,8 @@ def succeed(job: Job, result: dict[str, Any], lease: Lease, services: Services) 
     """Record the result; if the job is another attempt's by now, this one's pictures go."""
     if write_down(lease, services.leases.succeed, job, result, lease.steps):
         log.info("job_succeeded", **result["timings"])
+        if (late_s := job.late_s) is not None:
+            observe_eta_error(job.spec.engine, late_s)
     else:
         log.warning("lease_lost", stored=len(result["candidates"]))
         discard_result(result, services)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
 
 from api.context import account_id, context, services
 from api.openapi import PREFER, no_content, operation_id, problems
 from api.problems import violation_to_json
-from api.rendering import Pace, render_job, render_jobs
+from api.rendering import render_job, render_jobs
 from api.schemas.job_body import JobBody
 from api.schemas.jobs import JobOut, JobPath, JobsOut, JobsQuery, ValidationOut
 from api.strict_json import json_pointer
 from api.submission import understand
 from api.waiting import wanted_wait_s
-from shared.errors import InvalidRequest, JobNotFinal, Violation
+from shared.errors import DatabaseUnavailable, InvalidRequest, JobNotFinal, Violation
 from shared.ids import is_id
 from shared.jobs.job import Job
 from shared.jobs.state import JobState
+
+log = structlog.get_logger()
 
 jobs = APIBlueprint(
     "jobs", __name__, url_prefix="/v1/jobs", abp_tags=[Tag(name="jobs")],
@@ -46,9 +49,10 @@ def validate_job(body: JobBody) -> Any:
     submission = understand(body, account_id(), context())
     canvas = estimate = None
     if submission.engine is not None:
-        pace = Pace.of(submission.engine.name, context())
-        waiting = services().jobs.waiting(submission.engine.name)
-        estimate = {"queue_s": pace.queue_s(waiting), "run_s": pace.run_s}
+        engine, priority = submission.engine.name, submission.spec.priority
+        pace = services().forecasts.pace(engine)
+        place = services().jobs.next_place(account_id(), engine, priority)
+        estimate = {"queue_s": round(pace.queue_s(place), 3), "run_s": round(pace.run_s, 3)}
         if submission.picture is not None:
             size = (submission.picture.width or 0, submission.picture.height or 0)
             canvas = dict(zip(("width", "height"), submission.engine.canvas(*size), strict=True))
@@ -128,7 +132,20 @@ def _accepted(job: Job) -> Any:
     services().wakeups.send(job.spec.engine)
     job, headers = _waited(job)
     status = 200 if job.status.is_final else 202
-    return render_job(job, context()), status, {**headers, **_location(job)}
+    answer = render_job(job, context())
+    _note_forecast(job, answer)
+    return answer, status, {**headers, **_location(job)}
+
+
+def _note_forecast(job: Job, answer: dict[str, Any]) -> None:
+    """What the caller was told is compared later with what happened."""
+    eta_s = (answer["queue"] or {}).get("eta_s")
+    if eta_s is None:
+        return
+    try:
+        services().forecasts.note(job.spec.engine, job.id, job.created_at + round(1000 * eta_s))
+    except DatabaseUnavailable as error:  # the job is promised: its answer must not fail for this
+        log.warning("forecast_not_noted", error=error.message)
 
 
 def _waited(job: Job) -> tuple[Job, dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,14 @@ class Job:
     forecast_at: int | None
     #: When this process asked for the job, by its own `time.monotonic()`; None if it did not.
     claim_sent: float | None = field(default=None, compare=False)
+
+    @property
+    def late_s(self) -> float | None:
+        """How long ago its forecast had it end; None unless this process claimed it."""
+        if self.forecast_at is None or self.claimed_at is None or self.claim_sent is None:
+            return None
+        since_claim_s = time.monotonic() - self.claim_sent
+        return (self.claimed_at - self.forecast_at) / 1000 + since_claim_s
 
     @property
     def object_keys(self) -> list[str]:

@@ -7,6 +7,7 @@ slow, cut off, or asleep) therefore changes nothing, and is told so by False or 
 
 from __future__ import annotations
 
+import random
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from shared.db import now_ms
 from shared.errors import TowlineError
 from shared.jobs.job import Job
 from shared.jobs.moves import move_jobs, prepare_move
-from shared.jobs.state import Move, retry_delay_s
+from shared.jobs.state import RETRY_JITTER, Move, retry_delay_s
 from shared.jobs.tables import QUEUED, RUNNING, SUCCEEDED, jobs
 from shared.jobs.turns import OF_ACCOUNT, first_of, line_of, next_turn, note_turn
 
@@ -115,7 +116,9 @@ class LeaseStore:
         delay_s = retry_delay_s(job.retries) if error.retryable else None
         if delay_s is None:
             return self.fail(job, error)
-        run_after = now_ms() + 1000 * delay_s
+        share = random.uniform(1 - RETRY_JITTER, 1)  # noqa: S311
+        wait_ms = round(1000 * delay_s * share)
+        run_after = now_ms() + wait_ms
         return self._put_back(
             job,
             jobs.c.deadline_at > run_after,

@@ -71,6 +71,7 @@ def advance(state: JobState, move: Move) -> JobState:
 RETRY_FIRST_S = 2
 RETRY_LONGEST_S = 60
 RETRY_TOTAL_S = 600
+RETRY_JITTER = 0.25  #: of a wait, taken off at random: jobs that failed together part
 
 
 def retry_delay_s(retries: int) -> int | None:

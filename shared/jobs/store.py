@@ -27,9 +27,9 @@ from shared.images.tables import images
 from shared.jobs.job import Job, job_from_row
 from shared.jobs.labels import add_labels, with_labels
 from shared.jobs.moves import move_jobs, record_event
-from shared.jobs.places import count_waiting, places_of
+from shared.jobs.places import next_place_of, places_of
 from shared.jobs.state import FINAL, JobState, Move
-from shared.jobs.tables import QUEUED, RUNNING, SUCCEEDED, jobs, turns
+from shared.jobs.tables import QUEUED, RUNNING, jobs, turns
 from shared.jobs.turns import OF_ACCOUNT, OF_ENGINE, PLACE, enter_line
 
 if TYPE_CHECKING:
@@ -142,21 +142,10 @@ class JobStore:
         with self._database.reading_at_once() as connection:
             return places_of(connection, account_id, engine, job_ids)
 
-    def waiting(self, engine: str) -> int:
-        """How many jobs wait for this engine, as far as they are counted."""
+    def next_place(self, account_id: str, engine: str, priority: int) -> int:
+        """How many jobs would start before one that the account submitted now; see `places`."""
         with self._database.reading_at_once() as connection:
-            return count_waiting(connection, engine)
-
-    def recent_run_ms(self, engine: str, sample: int = 20) -> list[float]:
-        """How long the engine ran for the jobs that succeeded last."""
-        query = (
-            select(jobs.c.result)
-            .where(jobs.c.engine == engine, SUCCEEDED)
-            .order_by(jobs.c.finished_at.desc())
-            .limit(sample)
-        )
-        with self._database.reading_at_once() as connection:
-            return [row.result["timings"]["run_ms"] for row in connection.execute(query)]
+            return next_place_of(connection, account_id, engine, priority)
 
 
 def _hold_images(connection: Connection, account_id: str, spec: JobSpec) -> None:

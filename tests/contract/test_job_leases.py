@@ -14,7 +14,7 @@ from shared.images.tables import images
 from shared.jobs import moves
 from shared.jobs.job import Job
 from shared.jobs.leases import LeaseStore
-from shared.jobs.state import JobState, retry_delay_s
+from shared.jobs.state import RETRY_JITTER, JobState, retry_delay_s
 from shared.jobs.tables import job_events, jobs, turns
 from shared.services import Services
 from tests.factories import Factory, a_result, history, let_pass, row_of
@@ -124,10 +124,11 @@ def test_a_job_waits_longer_and_longer_and_fails_in_the_end_when_an_error_is_ret
         retries += 1
         waiting = services.jobs.get(job.account_id, job.id)
         assert (waiting.status, waiting.retries) == (JobState.QUEUED, retries)
-        let_pass(services.database, delay_s - 1)
+        shortest_s = delay_s * (1 - RETRY_JITTER)
+        let_pass(services.database, shortest_s - 1)
         assert services.leases.claim_next("warp", "worker") is None
         assert services.upkeep.due_by_engine() == {}
-        let_pass(services.database, 1)
+        let_pass(services.database, delay_s - shortest_s + 1)
         assert services.upkeep.due_by_engine() == {"warp": 1}
         again = services.leases.claim_next("warp", "worker")
         assert again is not None

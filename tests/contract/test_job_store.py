@@ -12,7 +12,7 @@ from shared.errors import InvalidRequest, JobNotFinal, NotFound, TimedOut
 from shared.jobs.state import JobState
 from shared.jobs.tables import job_events, jobs
 from shared.services import Services
-from tests.factories import Factory, a_result, a_spec, history, let_pass, row_of
+from tests.factories import Factory, a_result, a_spec, history, row_of
 
 
 def test_a_job_is_queued_with_one_event_when_it_is_submitted(
@@ -48,7 +48,6 @@ def test_nothing_is_written_when_an_image_of_the_job_is_not_there(
             services.jobs.submit(account, spec, {})
         assert [(v.pointer, v.code) for v in caught.value.violations] == [(pointer, code)]
     assert services.jobs.page(account, limit=10) == []
-    assert services.jobs.waiting("warp") == 0
 
 
 def test_another_account_finds_no_job_whatever_it_does(services: Services, make: Factory) -> None:
@@ -205,21 +204,6 @@ def test_those_that_ended_or_are_gone_are_told_when_some_are_waited_for(
     everything = [gone.id, canceled.id, running.id, queued.id]
     assert services.jobs.final_among(everything) == {gone.id, canceled.id}
     assert services.jobs.final_among([]) == set()
-
-
-def test_recent_runs_are_those_that_succeeded_last_when_more_did(
-    services: Services, make: Factory
-) -> None:
-    account = make.account()
-    for n in range(5):
-        job = make.running(account)
-        result = a_result(job)
-        result["timings"]["run_ms"] = float(n)
-        services.leases.succeed(job, result)
-        let_pass(services.database, 1)
-    services.leases.fail(make.running(account), TimedOut("over"))
-    assert services.jobs.recent_run_ms("warp", sample=3) == [4.0, 3.0, 2.0]
-    assert services.jobs.recent_run_ms("other") == []
 
 
 def test_a_job_keeps_its_result_and_no_error_is_null_in_json_when_it_has_none(

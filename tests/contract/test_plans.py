@@ -41,8 +41,8 @@ CALLS: dict[str, tuple[Callable[[Services], object], list[str]]] = {
     "retention": (lambda s: s.upkeep.jobs_past_retention(), ["ix_jobs_forget"]),
     "images": (lambda s: s.images.forget_expired(), ["ix_jobs_image", "ix_jobs_mask"]),
     "due": (lambda s: s.upkeep.due_by_engine(), ["ix_jobs_"]),  # any that holds the queued alone
-    "waiting": (lambda s: s.jobs.waiting("warp"), ["ix_jobs_claim"]),
-    "pace": (lambda s: s.jobs.recent_run_ms("warp"), ["ix_jobs_recent"]),
+    "next place": (lambda s: s.jobs.next_place(name_of(0), "warp", 1), ["ix_jobs_claim"]),
+    "pace": (lambda s: s.forecasts.pace("warp"), ["ix_jobs_recent"]),
     "list": (lambda s: s.jobs.page(name_of(0), limit=5), ["ix_jobs_list"]),
     "metadata of none": (
         lambda s: s.jobs.page(name_of(0), limit=5, metadata={"k": "v"}),

@@ -14,7 +14,11 @@ from shared.jobs.state import JobState
 from tests.crew import Crew, Member, wait_until
 from tests.factories import Factory
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # How a process ends has nothing to do with the kind of database.
+    pytest.mark.parametrize("database_url", ["postgresql"], indirect=True),
+]
 
 LONG_S = 60.0
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
