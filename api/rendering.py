@@ -12,6 +12,7 @@ from shared.rounds import expected_steps
 
 if TYPE_CHECKING:
     from shared.images.store import Image
+    from shared.jobs.forecast import Pace
     from shared.jobs.job import Job
 
 
@@ -44,6 +45,12 @@ def render_jobs(jobs: list[Job], at: Context) -> list[dict[str, Any]]:
     """Jobs of one account."""
     queues = _queues([job for job in jobs if job.status is JobState.QUEUED], at)
     return [_render_job(job, queues.get(job.id), at) for job in jobs]
+
+
+def render_new_job(job: Job, at: Context) -> dict[str, Any]:
+    """One job, just submitted."""
+    pace = at.services.forecasts.pace(job.spec.engine)
+    return _render_job(job, _queue(at.services.forecasts.place(job), pace), at)
 
 
 def render_job(job: Job, at: Context) -> dict[str, Any]:
@@ -107,10 +114,10 @@ def _queues(queued: list[Job], at: Context) -> dict[str, dict[str, Any]]:
         those = [job for job in queued if job.spec.engine == engine]
         places = at.services.jobs.places(those[0].account_id, engine, [job.id for job in those])
         pace = at.services.forecasts.pace(engine)
-        for job_id, position in places.items():
-            eta_s = pace.eta_s(position)
-            queues[job_id] = {
-                "position": position,
-                "eta_s": None if eta_s is None else round(eta_s, 1),
-            }
+        queues |= {job_id: _queue(position, pace) for job_id, position in places.items()}
     return queues
+
+
+def _queue(position: int, pace: Pace) -> dict[str, Any]:
+    eta_s = pace.eta_s(position)
+    return {"position": position, "eta_s": None if eta_s is None else round(eta_s, 1)}

@@ -11,7 +11,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from api.context import account_id, context, services
 from api.openapi import PREFER, no_content, operation_id, problems
 from api.problems import violation_to_json
-from api.rendering import render_job, render_jobs
+from api.rendering import render_job, render_jobs, render_new_job
 from api.schemas.job_body import JobBody
 from api.schemas.jobs import JobOut, JobPath, JobsOut, JobsQuery, ValidationOut
 from api.strict_json import json_pointer
@@ -132,7 +132,7 @@ def _accepted(job: Job) -> Any:
     services().wakeups.send(job.spec.engine)
     job, headers = _waited(job)
     status = 200 if job.status.is_final else 202
-    answer = render_job(job, context())
+    answer = render_job(job, context()) if headers else render_new_job(job, context())
     _note_forecast(job, answer)
     return answer, status, {**headers, **_location(job)}
 

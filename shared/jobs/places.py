@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, func, literal, select, tuple_, union_all
+from sqlalchemy import and_, bindparam, cast, func, null, select, tuple_, union_all
 
 from shared.jobs.tables import QUEUED, jobs
 from shared.jobs.turns import OF_ACCOUNT, OF_ENGINE
@@ -14,6 +15,26 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, CompoundSelect, Connection, Row, Select, Subquery
 
 CEILING = 10_000  #: rows that a count looks at: it must not grow with the queue
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An engine's line as an account sees it: how many jobs of its own wait, and of each other."""
+
+    own: dict[int, int]  #: by priority
+    others: list[int]
+
+    def place(self, priority: int) -> int:
+        """How many jobs would start before the next one of this priority."""
+        return _place(sum(n for p, n in self.own.items() if p <= priority), self.others)
+
+    def add(self, priority: int, count: int) -> None:
+        """So many more of its own; fewer, if that is negative."""
+        self.own[priority] = max(0, self.own.get(priority, 0) + count)
+
+
+def _place(rank: int, others: Iterable[int]) -> int:
+    return rank + sum(min(count, rank + 1) for count in others)
 
 
 def places_of(
@@ -25,27 +46,21 @@ def places_of(
     return {job_id: _place(rank, others) for job_id, rank in ranks.items()}
 
 
-def next_place_of(connection: Connection, account_id: str, engine: str, priority: int) -> int:
-    """`JobStore.next_place`."""
-    asked = {"of_engine": engine, "of_account": account_id, "of_priority": priority}
-    ranks, others = _read(connection.execute(_NEXT_PLACE, asked))
-    return _place(ranks[""], others)
+def line_seen_by(connection: Connection, account_id: str, engine: str) -> Line:
+    """The line as it is now."""
+    return Line(*_read(connection.execute(_LINE, {"of_engine": engine, "of_account": account_id})))
 
 
-def _read(rows: Iterable[Row[Any]]) -> tuple[dict[str, int], list[int]]:
-    """The ranks of the account's own jobs, and how many jobs each other account has queued."""
-    ranks: dict[str, int] = {}
+def _read(rows: Iterable[Row[Any]]) -> tuple[dict[Any, int], list[int]]:
+    """The numbers of the account's own, by what they are of; and of each other account."""
+    own: dict[Any, int] = {}
     others: list[int] = []
     for row in rows:
-        if row.is_own:
-            ranks[row.id] = row.number
-        else:
+        if row.own is None:
             others.append(row.number)
-    return ranks, others
-
-
-def _place(rank: int, others: Iterable[int]) -> int:
-    return rank + sum(min(count, rank + 1) for count in others)
+        else:
+            own[row.own] = row.number
+    return own, others
 
 
 _QUEUED = and_(jobs.c.engine == OF_ENGINE, QUEUED)
@@ -53,13 +68,13 @@ _OWN = and_(_QUEUED, jobs.c.account_id == OF_ACCOUNT)
 
 
 def _counted(*where: ColumnElement[bool]) -> Subquery:
-    """The account of each row that is counted."""
-    accounts = select(jobs.c.account_id).where(_QUEUED, *where).order_by(jobs.c.account_id)
-    return accounts.limit(CEILING).subquery()
+    """The account and the priority of each row that is counted."""
+    those = select(jobs.c.account_id, jobs.c.priority).where(_QUEUED, *where)
+    return those.order_by(jobs.c.account_id, jobs.c.priority).limit(CEILING).subquery()
 
 
-def _ranks_of_wanted() -> Select[Any]:
-    """The rank of each wanted job that is queued."""
+def _ranks() -> Select[Any]:
+    """Of each wanted job that is queued: how many of the account's own go before it."""
     wanted = (
         select(jobs.c.priority, jobs.c.id)
         .where(_OWN, jobs.c.id.in_(bindparam("of_ids", expanding=True)))
@@ -77,27 +92,25 @@ def _ranks_of_wanted() -> Select[Any]:
     ranked = select(line.c.id, (func.row_number().over(order_by=in_order) - 1).label("rank"))
     ranks = ranked.subquery("ranks")
     return select(
-        literal(1).label("is_own"),
-        wanted.c.id,
-        func.coalesce(ranks.c.rank, CEILING).label("number"),
+        wanted.c.id.label("own"), func.coalesce(ranks.c.rank, CEILING).label("number")
     ).select_from(wanted.outerjoin(ranks, ranks.c.id == wanted.c.id))
 
 
-def _rank_of_next() -> Select[Any]:
-    """The rank that a new job of a priority would have."""
-    those = _counted(jobs.c.account_id == OF_ACCOUNT, jobs.c.priority <= bindparam("of_priority"))
-    return select(
-        literal(1).label("is_own"), literal("").label("id"), func.count().label("number")
-    ).select_from(those)
+def _own() -> Select[Any]:
+    """How many jobs of each priority the account has queued."""
+    those = _counted(jobs.c.account_id == OF_ACCOUNT)
+    number = func.count().label("number")
+    return select(those.c.priority.label("own"), number).group_by(those.c.priority)
 
 
 def _beside_others(own: Select[Any]) -> CompoundSelect[Any]:
-    """Those ranks, and a row for each other account: two ranges, so that the own are not read."""
+    """A row for each other account as well: two ranges, so that the own are not read again."""
     sides = (jobs.c.account_id < OF_ACCOUNT, jobs.c.account_id > OF_ACCOUNT)
     counted = union_all(*(select(_counted(side)) for side in sides)).subquery("others")
-    others = select(literal(0), counted.c.account_id, func.count()).group_by(counted.c.account_id)
+    nobody = cast(null(), own.selected_columns[0].type)
+    others = select(nobody, func.count()).select_from(counted).group_by(counted.c.account_id)
     return union_all(own, others)
 
 
-_PLACES = _beside_others(_ranks_of_wanted())
-_NEXT_PLACE = _beside_others(_rank_of_next())
+_PLACES = _beside_others(_ranks())
+_LINE = _beside_others(_own())

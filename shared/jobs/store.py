@@ -27,7 +27,7 @@ from shared.images.tables import images
 from shared.jobs.job import Job, job_from_row
 from shared.jobs.labels import add_labels, with_labels
 from shared.jobs.moves import move_jobs, record_event
-from shared.jobs.places import next_place_of, places_of
+from shared.jobs.places import line_seen_by, places_of
 from shared.jobs.state import FINAL, JobState, Move
 from shared.jobs.tables import QUEUED, RUNNING, jobs, turns
 from shared.jobs.turns import OF_ACCOUNT, OF_ENGINE, PLACE, enter_line
@@ -145,7 +145,7 @@ class JobStore:
     def next_place(self, account_id: str, engine: str, priority: int) -> int:
         """How many jobs would start before one that the account submitted now; see `places`."""
         with self._database.reading_at_once() as connection:
-            return next_place_of(connection, account_id, engine, priority)
+            return line_seen_by(connection, account_id, engine).place(priority)
 
 
 def _hold_images(connection: Connection, account_id: str, spec: JobSpec) -> None:
