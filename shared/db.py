@@ -120,6 +120,11 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = _make_engine(url)
 
+    @property
+    def writes_by_one_statement(self) -> bool:
+        """Whether one statement may change several tables (a CTE that writes): PostgreSQL."""
+        return self.engine.dialect.name == "postgresql"
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that only reads: one consistent view."""

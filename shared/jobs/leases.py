@@ -17,7 +17,7 @@ from sqlalchemy import BigInteger, and_, bindparam, func, or_, select, update
 from shared.db import now_ms
 from shared.errors import TowlineError
 from shared.jobs.job import Job
-from shared.jobs.moves import move_jobs, prepare_move
+from shared.jobs.moves import PreparedMove, move_jobs, prepare_move
 from shared.jobs.state import RETRY_JITTER, Move, retry_delay_s
 from shared.jobs.tables import QUEUED, RUNNING, SUCCEEDED, jobs
 from shared.jobs.turns import OF_ACCOUNT, first_of, line_of, next_turn, note_turn
@@ -53,16 +53,30 @@ class LeaseStore:
         rival is claiming at this moment is passed over, not waited for.
         """
         claim_sent = time.monotonic()
-        of = {"of_engine": engine}
-        by = {**of, "by_worker": worker_id, "for_ms": self._lease_ms}
-        with self._database.writing() as connection:
-            account_id = connection.scalar(_NEXT_TURN, of)
-            claimed = []
-            if account_id is not None:
-                claimed = move_jobs(connection, _CLAIM, **by, of_account=account_id)
-            if not claimed:
-                claimed = _claim_beside_rivals(connection, by)
+        by = {"of_engine": engine, "by_worker": worker_id, "for_ms": self._lease_ms}
+        claimed = self._claim_at_once(by) or self._claim_along_the_line(by)
         return replace(claimed[0], claim_sent=claim_sent) if claimed else None
+
+    def _claim_at_once(self, by: dict[str, Any]) -> list[Job]:
+        """On PostgreSQL the usual claim is one statement: one round trip, no lock outlives it.
+
+        Nothing, if no account that has work is free of rivals. An account whose due jobs are
+        all being taken by others at this moment has had its turn.
+        """
+        if not self._database.writes_by_one_statement:
+            return []
+        with self._database.writing_at_once() as connection:
+            return move_jobs(connection, _CLAIM_NEXT, **by)
+
+    def _claim_along_the_line(self, by: dict[str, Any]) -> list[Job]:
+        """Statement by statement; where rivals serve every account, one of them is shared."""
+        with self._database.writing() as connection:
+            for account_id in connection.scalars(_LINE, by).all():
+                claimed = move_jobs(connection, _CLAIM, **by, of_account=account_id)
+                if claimed:
+                    note_turn(connection, by["of_engine"], account_id)
+                    return claimed
+        return []
 
     def heartbeat(self, job: Job, step: int, steps: int | None) -> Pulse:
         """Renew the lease and write down the progress."""
@@ -213,30 +227,24 @@ _HEARTBEAT = (
     .returning(jobs.c.cancel_requested_at)
 )
 _LINE = line_of(is_due()).limit(SHARED)
-_NEXT_TURN = next_turn(is_due())
-_CLAIM = prepare_move(
-    Move.CLAIM,
-    jobs.c.id
-    == first_of(OF_ACCOUNT, is_due())
-    .with_for_update(skip_locked=True)
-    .correlate(None)
-    .scalar_subquery(),
-    attempt=jobs.c.attempt + 1,
-    worker_id=bindparam("by_worker"),
-    lease_until=now_ms() + _FOR_MS,
-    claimed_at=now_ms(),
-    started_at=func.coalesce(jobs.c.started_at, now_ms()),
-    deadline_at=func.coalesce(jobs.c.deadline_at, now_ms() + jobs.c.timeout_s * 1000),
-    step=0,
-    steps=None,
-)
 
 
-def _claim_beside_rivals(connection: Connection, by: dict[str, Any]) -> list[Job]:
-    """Rivals serve every account that has work: one of them is shared."""
-    for account_id in connection.scalars(_LINE, by).all():
-        claimed = move_jobs(connection, _CLAIM, **by, of_account=account_id)
-        if claimed:
-            note_turn(connection, by["of_engine"], account_id)
-            return claimed
-    return []
+def _claiming(account_id: ColumnElement[str]) -> PreparedMove:
+    """The claim of the account's first due job that no rival holds."""
+    first = first_of(account_id, is_due()).with_for_update(skip_locked=True).correlate(None)
+    return prepare_move(
+        Move.CLAIM,
+        jobs.c.id == first.scalar_subquery(),
+        attempt=jobs.c.attempt + 1,
+        worker_id=bindparam("by_worker"),
+        lease_until=now_ms() + _FOR_MS,
+        claimed_at=now_ms(),
+        started_at=func.coalesce(jobs.c.started_at, now_ms()),
+        deadline_at=func.coalesce(jobs.c.deadline_at, now_ms() + jobs.c.timeout_s * 1000),
+        step=0,
+        steps=None,
+    )
+
+
+_CLAIM = _claiming(OF_ACCOUNT)
+_CLAIM_NEXT = _claiming(select(next_turn(is_due()).cte("turn")).scalar_subquery())

@@ -26,14 +26,14 @@ from shared.ids import new_id
 from shared.images.tables import images
 from shared.jobs.job import Job, job_from_row
 from shared.jobs.labels import add_labels, with_labels
-from shared.jobs.moves import move_jobs, record_event
+from shared.jobs.moves import JobWrite, move_jobs, write_jobs
 from shared.jobs.places import line_seen_by, places_of
 from shared.jobs.state import FINAL, JobState, Move
 from shared.jobs.tables import QUEUED, RUNNING, jobs, turns
 from shared.jobs.turns import OF_ACCOUNT, OF_ENGINE, PLACE, enter_line
 
 if TYPE_CHECKING:
-    from sqlalchemy import BindParameter, ColumnElement, Connection, Row
+    from sqlalchemy import BindParameter, ColumnElement, Connection
     from sqlalchemy.sql.dml import ReturningInsert
     from sqlalchemy.sql.selectable import NamedFromClause
 
@@ -62,9 +62,8 @@ class JobStore:
         """
         values = _new_row(account_id, spec, metadata, retried_from)
         with self._database.writing() as connection:
-            job = job_from_row(_promise(connection, account_id, spec, values))
+            job = _promise(connection, account_id, spec, values)
             add_labels(connection, account_id, job.id, metadata)
-            record_event(connection, job)
         return job
 
     def get(self, account_id: str, job_id: str) -> Job:
@@ -224,20 +223,20 @@ def _new(name: str) -> BindParameter[Any]:
     return bindparam(f"new_{name}", type_=jobs.c[name].type)
 
 
-_PROMISE = _promising(None)
-_PROMISE_WITH_MASK = _promising(images.alias("mask"))
+_PROMISE = JobWrite(_promising(None))
+_PROMISE_WITH_MASK = JobWrite(_promising(images.alias("mask")))
 
 
 def _promise(
     connection: Connection, account_id: str, spec: JobSpec, values: dict[str, object]
-) -> Row[Any]:
-    statement = _PROMISE if spec.mask_image is None else _PROMISE_WITH_MASK
-    row = connection.execute(statement, values).first()
-    if row is not None:
-        return row
+) -> Job:
+    promise = _PROMISE if spec.mask_image is None else _PROMISE_WITH_MASK
+    for job in write_jobs(connection, promise, values):
+        return job
     _hold_images(connection, account_id, spec)  # it is one of them, or the place in line
     enter_line(connection, spec.engine, account_id)
-    return connection.execute(statement, values).one()
+    (job,) = write_jobs(connection, promise, values)
+    return job
 
 
 _ONE = select(jobs).where(jobs.c.id == bindparam("of_id"), jobs.c.account_id == OF_ACCOUNT)
