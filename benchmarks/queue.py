@@ -64,9 +64,11 @@ def submissions(at: Place, asked: argparse.Namespace) -> Iterator[str]:
                 ):
                     at.empty()
                     runs[name].append(Run(at, member, asked, port, request))
+        runs = {name: those[1:] for name, those in runs.items()}
         for name, those in runs.items():
-            yield f"| {processes} | {name} | {median_run(those[1:])} |"
-        ratio = median_of(runs["Towline"], "rate") / median_of(runs["bare"], "rate")
+            yield f"| {processes} | {name} | {median_run(those)} |"
+        pairs = zip(runs["Towline"], runs["bare"], strict=True)
+        ratio = statistics.median(ours.rate / bare.rate for ours, bare in pairs)
         said = f"{ratio:.0%} of the bare endpoint"
         yield f"| {processes} | **{said}**, goal {GOAL_SUBMISSIONS:.0%} | | | | | |"
         print(f"submissions, {processes} processes: {said}", flush=True)

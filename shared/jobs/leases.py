@@ -95,20 +95,16 @@ class LeaseStore:
 
         All of the engine's `steps` are done, whether a heartbeat told of them or not.
         """
+        queued_ms = (job.claimed_at or job.created_at) - job.created_at
+        timings = {
+            "queued_ms": queued_ms,
+            **result["timings"],
+            "total_ms": queued_ms + round(1000 * (job.since_claim_s or 0)),
+        }
+        made = {**result, "timings": timings}
         with self._database.writing() as connection:
-            now = connection.scalar(select(now_ms())) or 0
-            timings = {
-                "queued_ms": (job.claimed_at or now) - job.created_at,
-                **result["timings"],
-                "total_ms": now - job.created_at,
-            }
             return self._finish(
-                connection,
-                job,
-                Move.SUCCEED,
-                result={**result, "timings": timings},
-                step=steps or func.coalesce(jobs.c.steps, jobs.c.step),
-                steps=steps or jobs.c.steps,
+                connection, job, _SUCCEED, made_result=made, of_steps=steps or None
             ) or _is_recorded(connection, job, result)
 
     def fail(self, job: Job, error: TowlineError) -> bool:
@@ -142,30 +138,25 @@ class LeaseStore:
 
     def _put_back(self, job: Job, *where: ColumnElement[bool], **values: Any) -> bool:
         """Requeue; or cancel, if its owner asked for that since the last heartbeat."""
+        requeue = prepare_move(Move.REQUEUE, _MINE, *where, **values)
         with self._database.writing() as connection:
             return self._finish(
                 connection, job, Move.CANCEL, jobs.c.cancel_requested_at.is_not(None)
-            ) or bool(move_jobs(connection, Move.REQUEUE, _held_by(job), *where, **values))
+            ) or bool(move_jobs(connection, requeue, **_holding(job)))
 
     def _finish(
         self,
         connection: Connection,
         job: Job,
-        move: Move,
+        move: Move | PreparedMove,
         *where: ColumnElement[bool],
         **values: Any,
     ) -> bool:
-        finished = move_jobs(
-            connection,
-            move,
-            _held_by(job),
-            *where,
-            finished_at=now_ms(),
-            retain_until=now_ms() + self._retention_ms,
-            lease_until=None,
-            **values,
-        )
-        return bool(finished)
+        if isinstance(move, Move):
+            move = prepare_move(move, _MINE, *where, **{**_ENDED, **values})
+            values = {}
+        values |= {**_holding(job), "retain_ms": self._retention_ms}
+        return bool(move_jobs(connection, move, **values))
 
 
 RELEASED: dict[str, Any] = {"lease_until": None, "worker_id": None, "run_after": 0}
@@ -190,14 +181,6 @@ def is_due() -> ColumnElement[bool]:
     )
 
 
-def _held_by(job: Job) -> ColumnElement[bool]:
-    return and_(
-        jobs.c.id == job.id,
-        jobs.c.attempt == job.attempt,
-        RUNNING,
-    )
-
-
 def _is_recorded(connection: Connection, job: Job, result: dict[str, Any]) -> bool:
     recorded = connection.scalar(
         select(jobs.c.result).where(jobs.c.id == job.id, jobs.c.attempt == job.attempt, SUCCEEDED)
@@ -216,13 +199,27 @@ def _holding(job: Job) -> dict[str, Any]:
 
 
 _FOR_MS = bindparam("for_ms", type_=BigInteger())
+_ENDED: dict[str, Any] = {
+    "finished_at": now_ms(),
+    "retain_until": now_ms() + bindparam("retain_ms", type_=BigInteger()),
+    "lease_until": None,
+}
+_STEPS = bindparam("of_steps", type_=jobs.c.steps.type)
+_SUCCEED = prepare_move(
+    Move.SUCCEED,
+    _MINE,
+    result=bindparam("made_result", type_=jobs.c.result.type),
+    step=func.coalesce(_STEPS, jobs.c.steps, jobs.c.step),
+    steps=func.coalesce(_STEPS, jobs.c.steps),
+    **_ENDED,
+)
 _HEARTBEAT = (
     update(jobs)
     .where(_MINE)
     .values(
         lease_until=now_ms() + _FOR_MS,
         step=bindparam("at_step"),
-        steps=bindparam("of_steps"),
+        steps=bindparam("of_steps", type_=jobs.c.steps.type),
     )
     .returning(jobs.c.cancel_requested_at)
 )

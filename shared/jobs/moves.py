@@ -10,6 +10,7 @@ match stays as it is, so every move is safe to make twice.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, insert, literal, select, update
@@ -23,7 +24,7 @@ from shared.jobs.turns import enter_line
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import ColumnElement, Connection, Select
     from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 SOURCES = {move: [source.value for source, m in TRANSITIONS if m is move] for move in Move}
@@ -40,12 +41,16 @@ class JobWrite:
 
     def __init__(self, statement: ReturningUpdate[Any] | ReturningInsert[Any]) -> None:
         self.statement = statement
-        rows = statement.cte("rows")
+
+    @cached_property
+    def with_events(self) -> Select[Any]:
+        """The same, and an event for each row."""
+        rows = self.statement.cte("rows")
         data = func.json_build_object("status", rows.c.status, "attempt", rows.c.attempt)
         event = select(rows.c.id, literal("status"), data, now_ms())
         columns = ["job_id", "type", "data", "created_at"]
         events = insert(job_events).inline().from_select(columns, event).cte("events")
-        self.with_events = select(rows).add_cte(events)
+        return select(rows).add_cte(events)
 
 
 def write_jobs(connection: Connection, write: JobWrite, parameters: Mapping[str, Any]) -> list[Job]:
