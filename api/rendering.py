@@ -11,6 +11,7 @@ from shared.times import rfc3339
 
 if TYPE_CHECKING:
     from shared.images.store import Image
+    from shared.jobs.forecast import Pace
     from shared.jobs.job import Job
 
 
@@ -35,6 +36,12 @@ def render_jobs(jobs: list[Job], at: Context) -> list[dict[str, Any]]:
     return [show_job(job, links_of(at), queues.get(job.id)) for job in jobs]
 
 
+def render_new_job(job: Job, at: Context) -> dict[str, Any]:
+    """One job, just submitted."""
+    pace = at.services.forecasts.pace(job.spec.engine)
+    return show_job(job, links_of(at), _queue(at.services.forecasts.place(job), pace))
+
+
 def render_job(job: Job, at: Context) -> dict[str, Any]:
     """One job."""
     return render_jobs([job], at)[0]
@@ -52,10 +59,10 @@ def _queues(queued: list[Job], at: Context) -> dict[str, dict[str, Any]]:
         those = [job for job in queued if job.spec.engine == engine]
         places = at.services.jobs.places(those[0].account_id, engine, [job.id for job in those])
         pace = at.services.forecasts.pace(engine)
-        for job_id, position in places.items():
-            eta_s = pace.eta_s(position)
-            queues[job_id] = {
-                "position": position,
-                "eta_s": None if eta_s is None else round(eta_s, 1),
-            }
+        queues |= {job_id: _queue(position, pace) for job_id, position in places.items()}
     return queues
+
+
+def _queue(position: int, pace: Pace) -> dict[str, Any]:
+    eta_s = pace.eta_s(position)
+    return {"position": position, "eta_s": None if eta_s is None else round(eta_s, 1)}

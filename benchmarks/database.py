@@ -133,13 +133,13 @@ PLANS = (
 
 
 def plans(at: Place) -> Iterator[str]:
-    """The plans of the reading statements of the calls that matter."""
+    """The plans of the statements that look for rows, of the calls that matter."""
     engine = at.services.database.engine
     explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN (ANALYZE)"
     sent: list[tuple[str, Any]] = []
 
     def note(_c: object, _k: object, statement: str, parameters: object, *_: object) -> None:
-        if statement.startswith("SELECT") and "FROM jobs" in statement:
+        if statement.startswith(("SELECT", "WITH", "UPDATE")) and "FROM jobs" in statement:
             sent.append((statement, parameters))
 
     for name, call in calls(at).items():
@@ -149,12 +149,13 @@ def plans(at: Place) -> Iterator[str]:
         event.listen(engine, "before_cursor_execute", note)
         call()
         event.remove(engine, "before_cursor_execute", note)
-        with at.services.database.writing() as connection:
+        with engine.connect() as connection:
             for statement, parameters in dict(sent).items():
                 yield f"-- {name}"
                 rows = connection.exec_driver_sql(f"{explain} {statement}", parameters).all()
                 yield from (str(row[-1]) for row in rows)
                 yield ""
+            connection.rollback()  # `ANALYZE` does what it explains
 
 
 #: Workers at once, and accounts that have jobs queued. SQLite is for few workers: those that wait

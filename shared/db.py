@@ -17,16 +17,18 @@ one is `DatabaseUnavailable`: 503 with `Retry-After`, or another try by a worker
 
 from __future__ import annotations
 
+import select
 import sqlite3
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, BigInteger, Engine, MetaData, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sqlalchemy import Connection, Table
+    from sqlalchemy.pool import ConnectionPoolEntry
 
 BUSY_TIMEOUT_MS = 5_000
 _BEGIN = "towline_begin"
@@ -44,11 +47,20 @@ _NOTES = "towline_notes"
 #: No request holds a connection while it waits, so few are enough for many threads.
 _POOL: dict[str, Any] = {"pool_size": 10, "max_overflow": 10, "pool_timeout": 5}
 
+#: How long a connection is taken for a good one, unless the server has said something since.
+_TRUST_S = 5.0
+
 _READING: dict[str, dict[str, Any]] = {
     "sqlite": {_BEGIN: "BEGIN"},
     "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
 }
 _WRITING: dict[str, dict[str, Any]] = {"sqlite": {_BEGIN: "BEGIN IMMEDIATE"}, "postgresql": {}}
+#: PostgreSQL makes a transaction of one statement by itself: no BEGIN and no COMMIT are sent.
+_AT_ONCE: dict[str, dict[str, Any]] = {
+    "sqlite": {_BEGIN: "BEGIN IMMEDIATE"},
+    "postgresql": {"isolation_level": "AUTOCOMMIT"},
+}
+_READING_AT_ONCE = {**_AT_ONCE, "sqlite": _READING["sqlite"]}
 
 #: What libpq is told unless the URL says otherwise. A server that vanished without a word is
 #: noticed within 15 s; a process that was frozen inside a transaction holds its locks as long.
@@ -109,7 +121,7 @@ def _now_postgresql(*_: Any, **__: Any) -> str:
 
 
 class Database:
-    """An engine and its two kinds of transaction."""
+    """An engine and its kinds of transaction: to read, to write; of many statements, or of one."""
 
     def __init__(self, url: str) -> None:
         self.engine = _make_engine(url)
@@ -118,6 +130,11 @@ class Database:
     def after_commit(self, topic: str, call: Callable[[], None]) -> None:
         """Call this after each commit that noted the topic; it must not raise."""
         self._listeners[topic] = call
+
+    @property
+    def writes_by_one_statement(self) -> bool:
+        """Whether one statement may change several tables (a CTE that writes): PostgreSQL."""
+        return self.engine.dialect.name == "postgresql"
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -129,6 +146,18 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """A transaction that writes; committed on leaving, rolled back on an exception."""
         with self._transaction(_WRITING) as connection:
+            yield connection
+
+    @contextmanager
+    def reading_at_once(self) -> Iterator[Connection]:
+        """To read with one statement, which sees one moment by itself."""
+        with self._transaction(_READING_AT_ONCE) as connection:
+            yield connection
+
+    @contextmanager
+    def writing_at_once(self) -> Iterator[Connection]:
+        """To write with one statement: a second one would be a transaction of its own."""
+        with self._transaction(_AT_ONCE) as connection:
             yield connection
 
     @contextmanager
@@ -154,7 +183,7 @@ class Database:
 
     def ping(self) -> None:
         """Whether the database answers; `DatabaseUnavailable`."""
-        with self.reading() as connection:
+        with self.reading_at_once() as connection:
             connection.exec_driver_sql("SELECT 1")
 
     def close(self) -> None:
@@ -172,10 +201,45 @@ def _make_engine(text: str) -> Engine:
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername == "postgresql+psycopg":
         arguments = {**_LIBPQ, **url.query, **_PSYCOPG}
-        return create_engine(url, pool_pre_ping=True, connect_args=arguments, **_POOL)
+        engine = create_engine(url, connect_args=arguments, **_POOL)
+        event.listen(engine, "checkin", _note_use)
+        event.listen(engine, "checkout", partial(_try_if_doubtful, engine))
+        return engine
     if url.get_backend_name() != "sqlite":
         raise ValueError("the database's URL begins with postgresql:// or sqlite:///")
     return _make_sqlite(url)
+
+
+_USED = "towline_used"  #: when a connection came back to the pool
+
+
+def _note_use(_connection: Any, record: ConnectionPoolEntry) -> None:
+    record.info[_USED] = time.monotonic()
+
+
+def _try_if_doubtful(
+    engine: Engine, connection: Any, record: ConnectionPoolEntry, _proxy: object
+) -> None:
+    """Ask the server before a connection is used, where it may have gone meanwhile.
+
+    Asking each time would be a round trip for every transaction. A server that ends, or ends a
+    connection, says so: then there is something to read, which costs no round trip to see.
+    """
+    used = record.info.get(_USED)
+    if used is None or (time.monotonic() - used < _TRUST_S and not _has_news(connection)):
+        return
+    try:
+        engine.dialect.do_ping(connection)
+    except engine.dialect.loaded_dbapi.Error as error:
+        raise InvalidatePoolError from error  # the pool connects anew
+
+
+def _has_news(connection: Any) -> bool:
+    if connection.closed:
+        return True
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _make_sqlite(url: URL) -> Engine:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shared.edits import Located, Point, pixel_yx
+from shared.edits import Drag, Located, Point, pixel_yx
 from shared.errors import Violation
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ def check_connected(mask_HW: NDArray[np.bool_], drags: list[Located]) -> list[Vi
     Parts are told apart generously, diagonal neighbours belong together, so whatever is
     found here no engine could reach. A mask of very many pieces is not judged.
     """
-    part_of = _parts(mask_HW)
+    drags = [located for located in drags if not _leads_straight(mask_HW, located[1])]
+    part_of = _parts(mask_HW) if drags else None
     if part_of is None:
         return []
     return [
@@ -35,6 +36,18 @@ def check_connected(mask_HW: NDArray[np.bool_], drags: list[Located]) -> list[Vi
         for pointer, drag in drags
         if part_of(drag.handle) != part_of(drag.target)
     ]
+
+
+def _leads_straight(mask_HW: NDArray[np.bool_], drag: Drag) -> bool:
+    """Whether the straight way from handle to target is masked: then both lie in one part.
+
+    True of most drags, and found out without a look at the whole mask.
+    """
+    (top, left), (bottom, right) = pixel_yx(drag.handle), pixel_yx(drag.target)
+    pixels = max(abs(bottom - top), abs(right - left)) + 1  # each touches the one before it
+    rows = np.rint(np.linspace(top, bottom, pixels)).astype(np.intp)
+    columns = np.rint(np.linspace(left, right, pixels)).astype(np.intp)
+    return bool(mask_HW[rows, columns].all())
 
 
 def _parts(mask_HW: NDArray[np.bool_]) -> Callable[[Point], int] | None:

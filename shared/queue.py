@@ -4,25 +4,30 @@ A message says only that an engine has work; the database says which. So a messa
 lost, sent twice or late, and nothing about a job changes: the sweep sends what is missing.
 It is therefore taken without an acknowledgement, sent without a retry, and never more than a
 window of them waits for an engine (`docs/architecture/03-queue.md`).
+
+All messages of one kind are alike but for their id: Celery makes the first, and the others are
+copies, which a script in Redis puts into the queue as far as the window has room
+(`docs/decisions/0032-a-wake-up-is-a-copy.md`).
 """
 
 from __future__ import annotations
 
+import json
+import threading
 import time
-from typing import TYPE_CHECKING
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 
 import redis
 import structlog
 from celery import Celery
 from kombu.entity import Exchange, Queue
-from kombu.exceptions import OperationalError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from shared.engines import ENGINES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 log = structlog.get_logger()
 
@@ -57,23 +62,11 @@ _CONFIG = {
 }
 
 
-def sending_app(redis_url: str) -> Celery:
-    """An app that only sends, and does not wait for a broker that is away."""
-    return _app(
-        redis_url,
-        {
-            "socket_timeout": SEND_TIMEOUT_S,
-            "socket_connect_timeout": SEND_TIMEOUT_S,
-            "max_retries": 0,  # of kombu's own connecting, which `retry=False` does not reach
-        },
-    )
-
-
 def working_app(redis_url: str) -> Celery:
     """An app that takes messages; each is gone from the broker once it is taken.
 
     One that waits for its acknowledgement would be given back when the connection breaks, which
-    needs the connection: in a bad moment Celery ends of it.
+    needs the connection: in a bad moment Celery ends of it. And it takes two round trips.
     """
     app = _app(redis_url, {"socket_keepalive": True, "health_check_interval": 10})
     app.conf.task_queues = [_taken_at_once(name) for name in (*ENGINES, MAINTENANCE, WEBHOOKS)]
@@ -84,52 +77,81 @@ def _taken_at_once(name: str) -> Queue:
     return Queue(name, Exchange(name), name, no_ack=True)  # type: ignore[no-untyped-call]
 
 
-def _app(redis_url: str, transport_options: dict[str, object]) -> Celery:
-    app = Celery("towline", broker=redis_url, set_as_current=False)
-    app.conf.update(_CONFIG, broker_transport_options=transport_options)
+def _app(broker_url: str, transport_options: Mapping[str, object]) -> Celery:
+    app = Celery("towline", broker=broker_url, set_as_current=False)
+    app.conf.update(_CONFIG, broker_transport_options=dict(transport_options))
     return app
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A message as Celery makes it and Redis keeps it, with a gap where its id belongs."""
+
+    text: str
+    gap: str
+
+    def copy(self) -> str:
+        """One more message, with an id of its own."""
+        return self.text.replace(self.gap, str(uuid.uuid4()))
+
+
+_making = threading.Lock()  #: that memory has one queue of a name
+
+
+@cache
+def envelope_of(task: str, queue: str, *arguments: str) -> Envelope:
+    """What calls the task, made by sending it once to a broker in this process's memory."""
+    app, gap = _app("memory://", {}), str(uuid.uuid4())
+    with _making, app.connection() as connection:
+        app.send_task(task, args=list(arguments), queue=queue, task_id=gap)
+        message = connection.default_channel._get(queue)
+    message["properties"]["delivery_tag"] = gap
+    return Envelope(json.dumps(message), gap)
+
+
+#: KEYS: the queue. ARGV: how many may wait in it; messages, of which those are put that have room.
+_PUSH = """
+local room = tonumber(ARGV[1]) - redis.call('LLEN', KEYS[1])
+for n = 2, math.min(room + 1, #ARGV) do
+  redis.call('LPUSH', KEYS[1], ARGV[n])
+end
+"""
 
 
 class Wakeups:
     """Sends wake-ups: at most `window` wait for an engine, and none when the broker is away."""
 
     def __init__(self, redis_url: str, *, window: int) -> None:
-        self._app = sending_app(redis_url)
         self._redis = redis.Redis.from_url(
             redis_url,
             socket_timeout=SEND_TIMEOUT_S,
             socket_connect_timeout=SEND_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
         )
+        self._push = self._redis.register_script(_PUSH)
         self._window = window
         self._closed_until = 0.0
 
     def send(self, engine: str) -> None:
         """One more job waits: send one more message, if the window has room."""
-        self._send(engine, lambda waiting: min(1, self._window - waiting))
+        self._send(envelope_of(RUN_JOBS, engine, engine), engine, 1, self._window)
 
     def send_deliverer(self) -> None:
         """Deliveries are due: send a message to whoever sends them, unless enough wait."""
-        self._send(WEBHOOKS, lambda waiting: min(1, DELIVERERS - waiting), DELIVER, [])
+        self._send(envelope_of(DELIVER, WEBHOOKS), WEBHOOKS, 1, DELIVERERS)
 
     def top_up(self, engine: str, due: int) -> None:
         """So many jobs wait: send the messages that are missing, within the window."""
-        self._send(engine, lambda waiting: min(due, self._window) - waiting)
+        limit = min(due, self._window)
+        self._send(envelope_of(RUN_JOBS, engine, engine), engine, limit, limit)
 
-    def _send(
-        self,
-        queue: str,
-        missing: Callable[[int], int],
-        task: str = RUN_JOBS,
-        arguments: list[str] | None = None,
-    ) -> None:
-        arguments = [queue] if arguments is None else arguments
+    def _send(self, envelope: Envelope, queue: str, count: int, limit: int) -> None:
+        """Send `count` messages, unless `limit` wait already; one round trip."""
         if time.monotonic() < self._closed_until:
             return
         try:
-            for _ in range(missing(self.waiting(queue))):
-                self._app.send_task(task, args=arguments, queue=queue, retry=False)
-        except (redis.RedisError, OperationalError, OSError) as error:
+            self._push([queue], [limit, *(envelope.copy() for _ in range(count))])
+        except (redis.RedisError, OSError) as error:
             self._closed_until = time.monotonic() + BREAK_S
             log.warning("wakeup_not_sent", queue=queue, error=str(error))
 

@@ -37,6 +37,10 @@ class Valkey:
     def url(self) -> str:
         return f"redis://:{REDIS_PASSWORD}@127.0.0.1:{self.port}/0"
 
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
     def client(self) -> redis.Redis:
         return redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0))
 

@@ -12,7 +12,7 @@ from api.context import account_id, context, services
 from api.idempotency import completion, idempotent, json_digest, no_digest
 from api.openapi import PREFER, no_content, operation_id, problems
 from api.problems import violation_to_json
-from api.rendering import render_job, render_jobs
+from api.rendering import render_job, render_jobs, render_new_job
 from api.schemas.job_body import JobBody
 from api.schemas.jobs import JobOut, JobPath, JobsOut, JobsQuery, ValidationOut
 from api.strict_json import json_pointer
@@ -150,7 +150,8 @@ def _accepted(job: Job, status: int) -> tuple[dict[str, Any], int, dict[str, str
     _wake(job)
     job, headers = _waited(job)
     status = 200 if headers and job.status.is_final else status
-    return render_job(job, context()), status, {**headers, **_location(job)}
+    answer = render_job(job, context()) if headers else render_new_job(job, context())
+    return answer, status, {**headers, **_location(job)}
 
 
 def _note_forecast(job: Job, answer: dict[str, Any]) -> None:

@@ -20,6 +20,11 @@ class Limits:
     stored_bytes: int | None = None
     pixels_per_month: int | None = None
 
+    @property
+    def are_counted(self) -> bool:
+        """Whether there is one of which must be known how much is left when a job is submitted."""
+        return bool(self.queued_jobs or self.stored_bytes or self.pixels_per_month)
+
     @classmethod
     def of(cls, values: Mapping[str, int]) -> Limits:
         """From numbers by name, of which 0 stands for no limit."""

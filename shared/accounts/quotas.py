@@ -53,7 +53,7 @@ def hold_account(connection: Connection, account_id: str, defaults: Limits) -> L
     if row is None or row.deleting_at is not None:
         raise Unauthorized("The account of this key is being deleted.")
     limits = limits_in(row._mapping, defaults)
-    if limits.queued_jobs or limits.stored_bytes or limits.pixels_per_month:
+    if limits.are_counted:
         connection.execute(select(accounts.c.id).where(this).with_for_update(key_share=True))
     return limits
 
@@ -95,9 +95,9 @@ def count_jobs(
     return connection.scalar(select(func.count()).select_from(those.subquery())) or 0
 
 
-def running_limit(account_id: Any, defaults: Limits) -> ColumnElement[int]:
+def running_limit(account_id: Any, default: ColumnElement[int]) -> ColumnElement[int]:
     """In a query: how many jobs of the account may run at once; 0: any number."""
-    limit = func.coalesce(accounts.c.limit_running_jobs, defaults.running_jobs or 0)
+    limit = func.coalesce(accounts.c.limit_running_jobs, default)
     return select(limit).where(accounts.c.id == account_id).scalar_subquery()
 
 

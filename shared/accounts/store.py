@@ -70,7 +70,7 @@ class AccountStore:
         key = parse_key(key_text)
         if key is None:
             raise Unauthorized(UNUSABLE)
-        with self._database.reading() as connection:
+        with self._database.reading_at_once() as connection:
             row = connection.execute(_LOOK_UP, {"key_id": key.id}).first()
         is_it = key.matches(_NOBODYS if row is None else row.secret_hash)
         if row is None or not is_it or not row.is_usable:

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, exists, or_, select, update
+from sqlalchemy import bindparam, delete, exists, or_, select, update
 
 from shared.accounts.limits import UNLIMITED, Limits
 from shared.accounts.quotas import hold_account, limits_of, require_room_for_bytes
@@ -143,8 +143,9 @@ class ImageStore:
 
     def get(self, account_id: str, image_id: str) -> Image:
         """The image; `NotFound`."""
-        with self._database.reading() as connection:
-            return _read(connection, account_id, image_id)
+        with self._database.reading_at_once() as connection:
+            row = connection.execute(_ONE, {"image_id": image_id, "account_id": account_id}).first()
+        return _image_of(row, image_id)
 
     def find(self, account_id: str, sha256: str) -> Image | None:
         """This account's image with this content, kept for as long again."""
@@ -157,7 +158,8 @@ class ImageStore:
     def delete(self, account_id: str, image_id: str) -> Image:
         """Forget the image; what it was, so that its object can go too. `ImageInUse`."""
         with self._database.writing() as connection:
-            image = _read(connection, account_id, image_id, for_update=True)
+            asked = {"image_id": image_id, "account_id": account_id}
+            image = _image_of(connection.execute(_ONE_HELD, asked).first(), image_id)
             if connection.scalar(select(_is_needed(image_id))):
                 raise ImageInUse(f"A job that has not ended needs {image_id}.")
             connection.execute(delete(images).where(images.c.id == image_id))
@@ -238,11 +240,13 @@ def _change(connection: Connection, image: Image, values: dict[str, Any]) -> Ima
     )
 
 
-def _read(
-    connection: Connection, account_id: str, image_id: str, *, for_update: bool = False
-) -> Image:
-    query = select(images).where(images.c.id == image_id, images.c.account_id == account_id)
-    row = connection.execute(query.with_for_update() if for_update else query).first()
+_ONE = select(images).where(
+    images.c.id == bindparam("image_id"), images.c.account_id == bindparam("account_id")
+)
+_ONE_HELD = _ONE.with_for_update()
+
+
+def _image_of(row: Row[Any] | None, image_id: str) -> Image:
     if row is None:
         raise NotFound(f"There is no image {image_id}.")
     return _image(row)

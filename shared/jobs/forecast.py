@@ -17,14 +17,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import select, update
 
+from shared.jobs.places import Line, line_seen_by
 from shared.jobs.tables import ACTIVE, SUCCEEDED, jobs
 
 if TYPE_CHECKING:
     from shared.db import Database
     from shared.engines_up import EnginesUp
+    from shared.jobs.job import Job
 
 SAMPLE = 50  #: jobs that are looked at: those that succeeded last
 KEPT_S = 1.0  #: how long what was measured is used again in this process
+KEPT_LINES = 1000  #: how many are kept before it is looked which are out of date
 GUESSED_S = 1.0  #: what a job takes, before any was measured
 
 
@@ -85,6 +88,7 @@ class Forecasts:
         self._lock = threading.Lock()
         self._paces: dict[str, tuple[float, Pace]] = {}
         self._noted_at: dict[str, float] = {}
+        self._lines: dict[tuple[str, str], tuple[float, Line]] = {}
 
     def pace(self, engine: str) -> Pace:
         """As measured, at most `KEPT_S` ago."""
@@ -100,10 +104,40 @@ class Forecasts:
             .order_by(jobs.c.finished_at.desc())
             .limit(SAMPLE)
         )
-        with self._database.reading() as connection:
+        with self._database.reading_at_once() as connection:
             runs = [Run(*row) for row in connection.execute(query)]
         up = self._engines_up.all().get(engine)
         return pace_of(runs, up.threads if up else 0)
+
+    def place(self, job: Job) -> int:
+        """How many jobs go before one that was submitted just now.
+
+        By the line as it was counted last, at most `KEPT_S` ago, and what this process has put
+        into it since: else each of ten thousand submissions would count all those before it.
+        """
+        priority = job.spec.priority
+        line = self._kept_line(job)
+        if line is None:
+            with self._database.reading_at_once() as connection:
+                line = line_seen_by(connection, job.account_id, job.spec.engine)
+            line.add(priority, -1)  # itself
+            self._keep_line(job, line)
+        with self._lock:
+            place = line.place(priority)
+            line.add(priority, 1)
+        return place
+
+    def _kept_line(self, job: Job) -> Line | None:
+        counted_at, line = self._lines.get((job.spec.engine, job.account_id), (0.0, None))
+        return line if time.monotonic() - counted_at < KEPT_S else None
+
+    def _keep_line(self, job: Job, line: Line) -> None:
+        now = time.monotonic()
+        with self._lock:
+            if len(self._lines) >= KEPT_LINES:  # those that are out of date go
+                kept = self._lines.items()
+                self._lines = {key: those for key, those in kept if now - those[0] < KEPT_S}
+            self._lines[job.spec.engine, job.account_id] = (now, line)
 
     def note(self, engine: str, job_id: str, ends_at: int) -> None:
         """Keep a forecast with its job, to see later how right it was: one in a second.
@@ -114,7 +148,7 @@ class Forecasts:
             if time.monotonic() - self._noted_at.get(engine, float("-inf")) < KEPT_S:
                 return
             self._noted_at[engine] = time.monotonic()
-        with self._database.writing() as connection:
+        with self._database.writing_at_once() as connection:
             connection.execute(
                 update(jobs).where(jobs.c.id == job_id, ACTIVE).values(forecast_at=ends_at)
             )

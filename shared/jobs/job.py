@@ -53,10 +53,14 @@ class Job:
     @property
     def late_s(self) -> float | None:
         """How long ago its forecast had it end; None unless this process claimed it."""
-        if self.forecast_at is None or self.claimed_at is None or self.claim_sent is None:
+        if self.forecast_at is None or self.claimed_at is None or self.since_claim_s is None:
             return None
-        since_claim_s = time.monotonic() - self.claim_sent
-        return (self.claimed_at - self.forecast_at) / 1000 + since_claim_s
+        return (self.claimed_at - self.forecast_at) / 1000 + self.since_claim_s
+
+    @property
+    def since_claim_s(self) -> float | None:
+        """How long ago this process claimed it; None if it did not."""
+        return None if self.claim_sent is None else time.monotonic() - self.claim_sent
 
     @property
     def object_keys(self) -> list[str]:

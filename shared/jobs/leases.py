@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import BigInteger, and_, bindparam, func, or_, select, update
 
 from shared.accounts.limits import UNLIMITED, Limits
 from shared.accounts.quotas import has_room_to_run, may_run_one_more, running_limit
@@ -20,15 +20,13 @@ from shared.accounts.usage import STORED_BYTES, add_usage
 from shared.db import now_ms
 from shared.errors import TowlineError
 from shared.jobs.job import Job
-from shared.jobs.moves import move_jobs
+from shared.jobs.moves import PreparedMove, move_jobs, prepare_move
 from shared.jobs.state import RETRY_JITTER, Move, retry_delay_s
 from shared.jobs.tables import QUEUED, RUNNING, SUCCEEDED, jobs, turns
-from shared.jobs.turns import first_of, line_of, note_turn
+from shared.jobs.turns import OF_ACCOUNT, first_of, line_of, next_turn, note_turn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sqlalchemy import ColumnElement, Connection, Select
+    from sqlalchemy import ColumnElement, Connection
 
     from shared.db import Database
 
@@ -67,38 +65,44 @@ class LeaseStore:
         have as many jobs running as they may.
         """
         claim_sent = time.monotonic()
-        with self._database.writing() as connection:
-            job_id = _next_due(connection, engine, self._defaults)
-            if job_id is None:
-                return None
-            (job,) = self._claim(connection, job_id, worker_id)
-        return replace(job, claim_sent=claim_sent)
+        by = {
+            "of_engine": engine,
+            "by_worker": worker_id,
+            "for_ms": self._lease_ms,
+            "running_default": self._defaults.running_jobs or 0,
+        }
+        claimed = self._claim_at_once(by) or self._claim_along_the_line(by)
+        return replace(claimed[0], claim_sent=claim_sent) if claimed else None
 
-    def _claim(self, connection: Connection, job_id: str, worker_id: str) -> list[Job]:
-        now = now_ms()
-        return move_jobs(
-            connection,
-            Move.CLAIM,
-            jobs.c.id == job_id,
-            attempt=jobs.c.attempt + 1,
-            worker_id=worker_id,
-            lease_until=now + self._lease_ms,
-            claimed_at=now,
-            started_at=func.coalesce(jobs.c.started_at, now),
-            deadline_at=func.coalesce(jobs.c.deadline_at, now + jobs.c.timeout_s * 1000),
-            step=0,
-            steps=None,
-        )
+    def _claim_at_once(self, by: dict[str, Any]) -> list[Job]:
+        """On PostgreSQL the usual claim is one statement: one round trip, no lock outlives it.
+
+        Nothing, if no account that has work is free of rivals, or the first of them may not
+        run any number of jobs. An account whose due jobs are all being taken by others at this
+        moment has had its turn.
+        """
+        if not self._database.writes_by_one_statement:
+            return []
+        with self._database.writing_at_once() as connection:
+            return move_jobs(connection, _CLAIM_NEXT, **by)
+
+    def _claim_along_the_line(self, by: dict[str, Any]) -> list[Job]:
+        """Statement by statement; where rivals serve every account, one of them is shared."""
+        with self._database.writing() as connection:
+            for account_id, running_jobs in connection.execute(_LINE, by).all():
+                if not may_run_one_more(connection, account_id, running_jobs):
+                    continue
+                claimed = move_jobs(connection, _CLAIM, **by, of_account=account_id)
+                if claimed:
+                    note_turn(connection, by["of_engine"], account_id)
+                    return claimed
+        return []
 
     def heartbeat(self, job: Job, step: int, steps: int | None) -> Pulse:
         """Renew the lease and write down the progress."""
-        with self._database.writing() as connection:
-            row = connection.execute(
-                update(jobs)
-                .where(_held_by(job))
-                .values(lease_until=now_ms() + self._lease_ms, step=step, steps=steps)
-                .returning(jobs.c.cancel_requested_at)
-            ).first()
+        made = {"at_step": step, "of_steps": steps, "for_ms": self._lease_ms}
+        with self._database.writing_at_once() as connection:
+            row = connection.execute(_HEARTBEAT, {**_holding(job), **made}).first()
         if row is None:
             return Pulse(is_lost=True, is_cancel_requested=False)
         return Pulse(is_lost=False, is_cancel_requested=row.cancel_requested_at is not None)
@@ -114,22 +118,16 @@ class LeaseStore:
         """
         stored_bytes = result.get("stored_bytes", 0)
         result = {name: part for name, part in result.items() if name != "stored_bytes"}
+        queued_ms = (job.claimed_at or job.created_at) - job.created_at
+        timings = {
+            "queued_ms": queued_ms,
+            **result["timings"],
+            "total_ms": queued_ms + round(1000 * (job.since_claim_s or 0)),
+        }
+        made = {**result, "timings": timings}
         with self._database.writing() as connection:
-            now = connection.scalar(select(now_ms())) or 0
-            timings = {
-                "queued_ms": (job.claimed_at or now) - job.created_at,
-                **result["timings"],
-                "total_ms": now - job.created_at,
-            }
-            if self._finish(
-                connection,
-                job,
-                Move.SUCCEED,
-                result={**result, "timings": timings},
-                stored_bytes=stored_bytes,
-                step=steps or func.coalesce(jobs.c.steps, jobs.c.step),
-                steps=steps or jobs.c.steps,
-            ):
+            outcome = {"made_result": made, "made_bytes": stored_bytes, "of_steps": steps or None}
+            if self._finish(connection, job, _SUCCEED, **outcome):
                 add_usage(connection, job.account_id, STORED_BYTES, stored_bytes)
                 return True
             return _is_recorded(connection, job, result)
@@ -165,30 +163,25 @@ class LeaseStore:
 
     def _put_back(self, job: Job, *where: ColumnElement[bool], **values: Any) -> bool:
         """Requeue; or cancel, if its owner asked for that since the last heartbeat."""
+        requeue = prepare_move(Move.REQUEUE, _MINE, *where, **values)
         with self._database.writing() as connection:
             return self._finish(
                 connection, job, Move.CANCEL, jobs.c.cancel_requested_at.is_not(None)
-            ) or bool(move_jobs(connection, Move.REQUEUE, _held_by(job), *where, **values))
+            ) or bool(move_jobs(connection, requeue, **_holding(job)))
 
     def _finish(
         self,
         connection: Connection,
         job: Job,
-        move: Move,
+        move: Move | PreparedMove,
         *where: ColumnElement[bool],
         **values: Any,
     ) -> bool:
-        finished = move_jobs(
-            connection,
-            move,
-            _held_by(job),
-            *where,
-            finished_at=now_ms(),
-            retain_until=now_ms() + self._retention_ms,
-            lease_until=None,
-            **values,
-        )
-        return bool(finished)
+        if isinstance(move, Move):
+            move = prepare_move(move, _MINE, *where, **{**_ENDED, **values})
+            values = {}
+        values |= {**_holding(job), "retain_ms": self._retention_ms}
+        return bool(move_jobs(connection, move, **values))
 
 
 RELEASED: dict[str, Any] = {"lease_until": None, "worker_id": None, "run_after": 0}
@@ -213,14 +206,6 @@ def is_due() -> ColumnElement[bool]:
     )
 
 
-def _held_by(job: Job) -> ColumnElement[bool]:
-    return and_(
-        jobs.c.id == job.id,
-        jobs.c.attempt == job.attempt,
-        RUNNING,
-    )
-
-
 def _is_recorded(connection: Connection, job: Job, result: dict[str, Any]) -> bool:
     recorded = connection.scalar(
         select(jobs.c.result).where(jobs.c.id == job.id, jobs.c.attempt == job.attempt, SUCCEEDED)
@@ -228,47 +213,68 @@ def _is_recorded(connection: Connection, job: Job, result: dict[str, Any]) -> bo
     return recorded is not None and recorded["candidates"] == result["candidates"]
 
 
-def _next_due(connection: Connection, engine: str, defaults: Limits) -> str | None:
-    """The job that comes next, held for this transaction; its account has had its turn."""
-    for account_id in _accounts_in_turn(connection, engine, defaults):
-        job_id = _hold_first_of(connection, engine, account_id)
-        if job_id is not None:
-            note_turn(connection, engine, account_id)
-            return job_id
-    return None
+_MINE = and_(
+    jobs.c.id == bindparam("held_id"), jobs.c.attempt == bindparam("held_attempt"), RUNNING
+)
 
 
-def _accounts_in_turn(connection: Connection, engine: str, defaults: Limits) -> Iterator[str]:
-    """Whose job may be next: a free account's; then, one after the other, those rivals serve.
-
-    Only where the first in the line has as many jobs running as it may, it is asked whose has not.
-    """
-    limit = running_limit(turns.c.account_id, defaults)
-    line = line_of(engine, is_due()).add_columns(limit)
-    account_id, is_full = _first_free(connection, line)
-    if is_full:
-        with_room = line.where(has_room_to_run(turns.c.account_id, limit))
-        account_id, is_full = _first_free(connection, with_room)
-    if account_id is not None and not is_full:
-        yield account_id
-    # When rivals serve every account that has work, one of them is shared.
-    with_room = line.where(has_room_to_run(turns.c.account_id, limit))
-    for rivals, running_jobs in connection.execute(with_room.limit(SHARED)).all():
-        if may_run_one_more(connection, rivals, running_jobs):
-            yield rivals
+def _holding(job: Job) -> dict[str, Any]:
+    """The parameters of `_MINE`."""
+    return {"held_id": job.id, "held_attempt": job.attempt}
 
 
-def _first_free(connection: Connection, line: Select[Any]) -> tuple[str | None, bool]:
-    """The first account that no rival serves at this moment, and whether no more of it may run."""
-    free = line.limit(1).with_for_update(key_share=True, skip_locked=True, of=turns)
-    first = connection.execute(free).first()
-    if first is None:
-        return None, False
-    account_id, running_jobs = first
-    return account_id, not may_run_one_more(connection, account_id, running_jobs)
+_FOR_MS = bindparam("for_ms", type_=BigInteger())
+_ENDED: dict[str, Any] = {
+    "finished_at": now_ms(),
+    "retain_until": now_ms() + bindparam("retain_ms", type_=BigInteger()),
+    "lease_until": None,
+}
+_STEPS = bindparam("of_steps", type_=jobs.c.steps.type)
+_SUCCEED = prepare_move(
+    Move.SUCCEED,
+    _MINE,
+    result=bindparam("made_result", type_=jobs.c.result.type),
+    stored_bytes=bindparam("made_bytes", type_=BigInteger()),
+    step=func.coalesce(_STEPS, jobs.c.steps, jobs.c.step),
+    steps=func.coalesce(_STEPS, jobs.c.steps),
+    **_ENDED,
+)
+_HEARTBEAT = (
+    update(jobs)
+    .where(_MINE)
+    .values(
+        lease_until=now_ms() + _FOR_MS,
+        step=bindparam("at_step"),
+        steps=bindparam("of_steps", type_=jobs.c.steps.type),
+    )
+    .returning(jobs.c.cancel_requested_at)
+)
+_RUNNING_LIMIT = running_limit(turns.c.account_id, bindparam("running_default", type_=BigInteger()))
+_LINE = (
+    line_of(is_due())
+    .add_columns(_RUNNING_LIMIT)
+    .where(has_room_to_run(turns.c.account_id, _RUNNING_LIMIT))
+    .limit(SHARED)
+)
 
 
-def _hold_first_of(connection: Connection, engine: str, account_id: str) -> str | None:
-    """The account's first due job that no rival holds."""
-    first = first_of(engine, account_id, is_due())
-    return connection.scalar(first.with_for_update(skip_locked=True))
+def _claiming(account_id: ColumnElement[str]) -> PreparedMove:
+    """The claim of the account's first due job that no rival holds."""
+    first = first_of(account_id, is_due()).with_for_update(skip_locked=True).correlate(None)
+    return prepare_move(
+        Move.CLAIM,
+        jobs.c.id == first.scalar_subquery(),
+        attempt=jobs.c.attempt + 1,
+        worker_id=bindparam("by_worker"),
+        lease_until=now_ms() + _FOR_MS,
+        claimed_at=now_ms(),
+        started_at=func.coalesce(jobs.c.started_at, now_ms()),
+        deadline_at=func.coalesce(jobs.c.deadline_at, now_ms() + jobs.c.timeout_s * 1000),
+        step=0,
+        steps=None,
+    )
+
+
+_CLAIM = _claiming(OF_ACCOUNT)
+_TURN = next_turn(is_due()).where(_RUNNING_LIMIT == 0).cte("turn")
+_CLAIM_NEXT = _claiming(select(_TURN).scalar_subquery())

@@ -6,9 +6,19 @@ Every method takes the account; another account's job does not exist for it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, delete, func, insert, literal, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    and_,
+    bindparam,
+    delete,
+    insert,
+    literal,
+    select,
+    true,
+    update,
+)
 
 from shared.accounts.limits import UNLIMITED, Limits
 from shared.accounts.quotas import hold_account, require_room_for_job
@@ -20,20 +30,20 @@ from shared.ids import new_id
 from shared.images.tables import images
 from shared.jobs.job import Job, job_from_row
 from shared.jobs.labels import add_labels, with_labels
-from shared.jobs.moves import move_jobs, record_event
+from shared.jobs.moves import JobWrite, move_jobs, write_jobs
+from shared.jobs.places import line_seen_by, places_of
 from shared.jobs.state import FINAL, JobState, Move
-from shared.jobs.tables import QUEUED, RUNNING, jobs
-from shared.jobs.turns import enter_line
+from shared.jobs.tables import QUEUED, RUNNING, jobs, turns
+from shared.jobs.turns import OF_ACCOUNT, OF_ENGINE, PLACE, enter_line
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection, Row, Subquery
+    from sqlalchemy import BindParameter, ColumnElement, Connection
+    from sqlalchemy.sql.dml import ReturningInsert
+    from sqlalchemy.sql.selectable import NamedFromClause
 
     from shared.db import Database
     from shared.edits import JobSpec
     from shared.idempotency.claims import Completion
-
-
-CEILING = 10_000  #: rows that a count looks at
 
 
 class JobStore:
@@ -61,30 +71,22 @@ class JobStore:
         if the account may have no such job now. `completion` writes in the same transaction
         what an idempotency key made.
         """
+        values = _new_row(account_id, spec, metadata, retried_from)
         with self._database.writing() as connection:
             limits = hold_account(connection, account_id, self._defaults)
-            pixels = _hold_images(connection, account_id, spec)
-            now = connection.scalar(select(now_ms())) or 0
-            require_room_for_job(connection, account_id, limits, pixels=pixels, now=now)
-            values = _new_row(account_id, spec, metadata, now)
-            row = connection.execute(
-                insert(jobs)
-                .values(**values, pixels=pixels, retried_from=retried_from)
-                .returning(*jobs.c)
-            ).one()
-            job = job_from_row(row)
+            if limits.are_counted:
+                _require_room(connection, account_id, spec, limits)
+            job = _promise(connection, account_id, spec, values)
             add_labels(connection, account_id, job.id, metadata)
-            record_event(connection, job)
-            enter_line(connection, spec.engine, account_id)
             if completion is not None:
                 completion(connection, job.id, True)
             note(connection, account_id, "job.created", job.id, retried_from=retried_from)
-            add_usage(connection, account_id, pixels_of_month(now), pixels)
+            add_usage(connection, account_id, pixels_of_month(job.created_at), job.pixels or 0)
         return job
 
     def get(self, account_id: str, job_id: str) -> Job:
         """The job as it is now; `NotFound`."""
-        with self._database.reading() as connection:
+        with self._database.reading_at_once() as connection:
             return _read(connection, account_id, job_id)
 
     def page(
@@ -102,7 +104,7 @@ class JobStore:
             query = query.where(place < before)
         if status is not None:
             query = query.where(jobs.c.status == status.value)
-        with self._database.reading() as connection:
+        with self._database.reading_at_once() as connection:
             rows = connection.execute(query.order_by(place.desc()).limit(limit)).all()
         return [job_from_row(row) for row in rows]
 
@@ -138,7 +140,7 @@ class JobStore:
     def final_among(self, job_ids: Iterable[str]) -> set[str]:
         """Those of these jobs that have ended or are gone: nobody needs to wait for them."""
         wanted = set(job_ids)
-        with self._database.reading() as connection:
+        with self._database.reading_at_once() as connection:
             active = connection.scalars(
                 select(jobs.c.id).where(
                     jobs.c.id.in_(wanted), jobs.c.status.not_in([s.value for s in FINAL])
@@ -153,68 +155,13 @@ class JobStore:
         waits for at most r + 1 jobs of every other account. Beyond `CEILING` it is a
         lower bound.
         """
-        wanted = list(job_ids)
-        with self._database.reading() as connection:
-            ranks = _ranks(connection, account_id, engine, wanted)
-            others = _counts_of_others(connection, account_id, engine) if ranks else []
-        return {
-            job_id: rank + sum(min(count, rank + 1) for count in others)
-            for job_id, rank in ranks.items()
-        }
+        with self._database.reading_at_once() as connection:
+            return places_of(connection, account_id, engine, job_ids)
 
     def next_place(self, account_id: str, engine: str, priority: int) -> int:
         """How many jobs would start before one that the account submitted now; see `places`."""
-        own = and_(_queued(engine), jobs.c.account_id == account_id, jobs.c.priority <= priority)
-        with self._database.reading() as connection:
-            rank = connection.scalar(select(func.count()).select_from(_counted(own))) or 0
-            others = _counts_of_others(connection, account_id, engine)
-        return rank + sum(min(count, rank + 1) for count in others)
-
-
-def _queued(engine: str) -> ColumnElement[bool]:
-    return and_(jobs.c.engine == engine, QUEUED)
-
-
-def _ranks(
-    connection: Connection, account_id: str, engine: str, job_ids: list[str]
-) -> dict[str, int]:
-    """How many of the account's own jobs go before each of these that are queued."""
-    own = and_(_queued(engine), jobs.c.account_id == account_id)
-    place = tuple_(jobs.c.priority, jobs.c.id)
-    wanted = connection.execute(
-        select(jobs.c.id, jobs.c.priority)
-        .where(own, jobs.c.id.in_(job_ids))
-        .order_by(jobs.c.priority, jobs.c.id)
-    ).all()
-    if not wanted:
-        return {}
-    last = tuple_(literal(wanted[-1].priority), literal(wanted[-1].id))
-    before = select(jobs.c.id).where(own, place <= last).order_by(jobs.c.priority, jobs.c.id)
-    line = connection.scalars(before.limit(CEILING)).all()
-    ranks = {job_id: rank for rank, job_id in enumerate(line)}
-    return {row.id: ranks.get(row.id, CEILING) for row in wanted}
-
-
-def _counts_of_others(connection: Connection, account_id: str, engine: str) -> list[int]:
-    """How many jobs each other account has queued; two ranges, so that the own are not read."""
-    counts: list[int] = []
-    for side in (jobs.c.account_id < account_id, jobs.c.account_id > account_id):
-        those = _counted(_queued(engine), side)
-        counts += connection.scalars(
-            select(func.count()).select_from(those).group_by(those.c.account_id)
-        )
-    return counts
-
-
-def _counted(*where: ColumnElement[bool]) -> Subquery:
-    """Rows to be counted, `CEILING` at the most: a count must not grow with the queue."""
-    return (
-        select(jobs.c.account_id)
-        .where(*where)
-        .order_by(jobs.c.account_id)
-        .limit(CEILING)
-        .subquery()
-    )
+        with self._database.reading_at_once() as connection:
+            return line_seen_by(connection, account_id, engine).place(priority)
 
 
 def _ask_to_stop(connection: Connection, *where: ColumnElement[bool]) -> bool:
@@ -251,34 +198,95 @@ def _hold_images(connection: Connection, account_id: str, spec: JobSpec) -> int:
     return size_px * int(spec.options["candidates"])
 
 
+def _require_room(connection: Connection, account_id: str, spec: JobSpec, limits: Limits) -> None:
+    pixels = _hold_images(connection, account_id, spec)
+    now = connection.scalar(select(now_ms())) or 0
+    require_room_for_job(connection, account_id, limits, pixels=pixels, now=now)
+
+
 def _new_row(
-    account_id: str, spec: JobSpec, metadata: Mapping[str, str], now: int
+    account_id: str, spec: JobSpec, metadata: Mapping[str, str], retried_from: str | None
 ) -> dict[str, object]:
+    """The parameters of `_promising`."""
     return {
-        "id": new_id("job"),
-        "account_id": account_id,
-        "engine": spec.engine,
-        "priority": int(spec.priority),
-        "spec": spec.to_json(),
-        "metadata": dict(metadata),
-        "image_id": spec.image,
-        "mask_id": spec.mask_image,
-        "timeout_s": spec.timeout_s,
-        "status": JobState.QUEUED.value,
-        "attempt": 0,
-        "losses": 0,
-        "retries": 0,
-        "run_after": 0,
-        "step": 0,
-        "created_at": now,
-        "expires_at": None if spec.expires_in_s is None else now + 1000 * spec.expires_in_s,
+        "of_engine": spec.engine,
+        "of_account": account_id,
+        "new_id": new_id("job"),
+        "new_priority": int(spec.priority),
+        "new_spec": spec.to_json(),
+        "new_metadata": dict(metadata),
+        "new_image_id": spec.image,
+        "new_mask_id": spec.mask_image,
+        "new_timeout_s": spec.timeout_s,
+        "new_retried_from": retried_from,
+        "new_pictures": int(spec.options["candidates"]),
+        "expires_in_ms": None if spec.expires_in_s is None else 1000 * spec.expires_in_s,
     }
 
 
+def _promising(mask: NamedFromClause | None) -> ReturningInsert[Any]:
+    """One statement makes the row from what it stands on, and holds that until the commit.
+
+    The picture, the mask if it is an image, and the account's place in line: so nobody can
+    delete an image, or take the account out of the line, before the job is seen.
+    """
+    picture = images.alias("picture")
+    here = turns.join(picture, true())
+    needs = [PLACE]
+    for image, name in ((picture, "image_id"), (mask, "mask_id")):
+        if image is not None:
+            needs += [
+                image.c.id == _new(name),
+                image.c.account_id == OF_ACCOUNT,
+                image.c.object_key.is_not(None),
+            ]
+    names = ("id", "priority", "spec", "metadata", "image_id", "mask_id", "timeout_s")
+    values: dict[str, ColumnElement[Any]] = {
+        "engine": OF_ENGINE,
+        "account_id": OF_ACCOUNT,
+        **{name: _new(name) for name in (*names, "retried_from")},
+        "status": literal(JobState.QUEUED.value),
+        **{name: literal(0) for name in ("attempt", "losses", "retries", "run_after", "step")},
+        "pixels": picture.c.width
+        * picture.c.height
+        * bindparam("new_pictures", type_=BigInteger()),
+        "created_at": now_ms(),
+        "expires_at": now_ms() + bindparam("expires_in_ms", type_=BigInteger()),
+    }
+    source = (
+        select(*values.values())
+        .select_from(here if mask is None else here.join(mask, true()))
+        .where(*needs)
+        .with_for_update(read=True, key_share=True)
+    )
+    return insert(jobs).from_select(list(values), source).returning(*jobs.c)
+
+
+def _new(name: str) -> BindParameter[Any]:
+    return bindparam(f"new_{name}", type_=jobs.c[name].type)
+
+
+_PROMISE = JobWrite(_promising(None))
+_PROMISE_WITH_MASK = JobWrite(_promising(images.alias("mask")))
+
+
+def _promise(
+    connection: Connection, account_id: str, spec: JobSpec, values: dict[str, object]
+) -> Job:
+    promise = _PROMISE if spec.mask_image is None else _PROMISE_WITH_MASK
+    for job in write_jobs(connection, promise, values):
+        return job
+    _hold_images(connection, account_id, spec)  # it is one of them, or the place in line
+    enter_line(connection, spec.engine, account_id)
+    (job,) = write_jobs(connection, promise, values)
+    return job
+
+
+_ONE = select(jobs).where(jobs.c.id == bindparam("of_id"), jobs.c.account_id == OF_ACCOUNT)
+
+
 def _read(connection: Connection, account_id: str, job_id: str) -> Job:
-    row: Row[tuple[object, ...]] | None = connection.execute(
-        select(jobs).where(jobs.c.id == job_id, jobs.c.account_id == account_id)
-    ).first()
+    row = connection.execute(_ONE, {"of_id": job_id, "of_account": account_id}).first()
     if row is None:
         raise NotFound(f"There is no job {job_id}.")
     return job_from_row(row)

@@ -12,24 +12,30 @@ account is not taken out while a job that nobody sees yet is on its way.
 from __future__ import annotations
 
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import and_, bindparam, delete, func, select, update
 
 from shared.db import insert_unless_there
 from shared.jobs.tables import QUEUED, jobs, turns
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Select
+    from sqlalchemy.sql.dml import ReturningUpdate
 
 SLICE = 200  #: accounts that one transaction takes out at the most
 
 
+OF_ENGINE = bindparam("of_engine", type_=turns.c.engine.type)
+OF_ACCOUNT = bindparam("of_account", type_=turns.c.account_id.type)
+PLACE = and_(turns.c.engine == OF_ENGINE, turns.c.account_id == OF_ACCOUNT)
+_HELD_PLACE = select(turns.c.engine).where(PLACE).with_for_update(read=True, key_share=True)
+
+
 def enter_line(connection: Connection, engine: str, account_id: str) -> None:
     """Let the account take part in the engine's turns; a newcomer goes first."""
-    place = (turns.c.engine == engine, turns.c.account_id == account_id)
-    held = select(turns.c.engine).where(*place).with_for_update(read=True, key_share=True)
-    while connection.execute(held).first() is None:
+    place = {"of_engine": engine, "of_account": account_id}
+    while connection.execute(_HELD_PLACE, place).first() is None:
         connection.execute(
             insert_unless_there(connection, turns)
             .values(engine=engine, account_id=account_id, served_at=0)
@@ -37,56 +43,85 @@ def enter_line(connection: Connection, engine: str, account_id: str) -> None:
         )
 
 
-def line_of(engine: str, is_due: ColumnElement[bool]) -> Select[tuple[str]]:
+def line_of(is_due: ColumnElement[bool]) -> Select[tuple[str]]:
     """The accounts that have a job of which `is_due` holds, in the order of their turns."""
     return (
         select(turns.c.account_id)
-        .where(turns.c.engine == engine, _has_job(engine, is_due))
+        .where(turns.c.engine == OF_ENGINE, _has_job(is_due))
         .order_by(turns.c.served_at)
     )
 
 
-def first_of(engine: str, account_id: Any, is_due: ColumnElement[bool]) -> Select[tuple[str]]:
+def first_of(account_id: ColumnElement[str], is_due: ColumnElement[bool]) -> Select[tuple[str]]:
     """The account's job of which `is_due` holds that goes first: by priority, then by age."""
     return (
         select(jobs.c.id)
         .with_hint(jobs, "INDEXED BY ix_jobs_claim", "sqlite")  # or it sorts them all
-        .where(jobs.c.engine == engine, jobs.c.account_id == account_id, is_due)
+        .where(jobs.c.engine == OF_ENGINE, jobs.c.account_id == account_id, is_due)
         .order_by(jobs.c.priority, jobs.c.id)
         .limit(1)
     )
 
 
-def _has_job(engine: str, is_due: ColumnElement[bool]) -> ColumnElement[bool]:
+def _has_job(is_due: ColumnElement[bool]) -> ColumnElement[bool]:
     """Asked of one account after the other: an `EXISTS` could become a join of everything."""
-    first = first_of(engine, turns.c.account_id, is_due).correlate(turns)
+    first = first_of(turns.c.account_id, is_due).correlate(turns)
     return first.scalar_subquery().is_not(None)
+
+
+_SERVED = (
+    select(func.coalesce(func.max(turns.c.served_at), 0) + 1)
+    .where(turns.c.engine == OF_ENGINE)
+    .correlate(None)
+    .scalar_subquery()
+)
+
+
+def next_turn(is_due: ColumnElement[bool]) -> ReturningUpdate[tuple[str]]:
+    """The first account in line that no rival serves: it goes to the line's end."""
+    free = line_of(is_due).limit(1).correlate(None)
+    held = free.with_for_update(key_share=True, skip_locked=True, of=turns).scalar_subquery()
+    return (
+        update(turns)
+        .where(turns.c.engine == OF_ENGINE, turns.c.account_id == held)
+        .values(served_at=_SERVED)
+        .returning(turns.c.account_id)
+    )
+
+
+_NOTE_TURN = (
+    update(turns)
+    .where(
+        turns.c.engine == OF_ENGINE,
+        turns.c.account_id.in_(
+            select(turns.c.account_id)
+            .where(PLACE)
+            .with_for_update(key_share=True, skip_locked=True)
+            .correlate(None)
+        ),
+    )
+    .values(served_at=_SERVED)
+)
 
 
 def note_turn(connection: Connection, engine: str, account_id: str) -> None:
     """The account goes to the end of the line; a rival that holds its place does that itself."""
-    last = select(func.coalesce(func.max(turns.c.served_at), 0) + 1).where(turns.c.engine == engine)
-    place = (
-        select(turns.c.account_id)
-        .where(turns.c.engine == engine, turns.c.account_id == account_id)
-        .with_for_update(key_share=True, skip_locked=True)
-    )
-    connection.execute(
-        update(turns)
-        .where(turns.c.engine == engine, turns.c.account_id.in_(place))
-        .values(served_at=last.scalar_subquery())
-    )
+    connection.execute(_NOTE_TURN, {"of_engine": engine, "of_account": account_id})
+
+
+_IS_IDLE = ~_has_job(QUEUED)
+_HEAD = (
+    select(turns.c.account_id, _IS_IDLE.label("is_idle"))
+    .where(turns.c.engine == OF_ENGINE)
+    .order_by(turns.c.served_at)
+    .limit(SLICE)
+)
 
 
 def leave_line(connection: Connection, engine: str) -> int:
     """Take out those at the head that have nothing queued; how many have not, at most `SLICE`."""
-    is_idle = ~_has_job(engine, QUEUED)
-    head = connection.execute(
-        select(turns.c.account_id, is_idle.label("is_idle"))
-        .where(turns.c.engine == engine)
-        .order_by(turns.c.served_at)
-        .limit(SLICE)
-    )
+    place = {"of_engine": engine}
+    head = connection.execute(_HEAD, place)
     idle = [row.account_id for row in takewhile(lambda row: row.is_idle, head)]
     those = (turns.c.engine == engine, turns.c.account_id.in_(idle))
     held = connection.scalars(
@@ -94,6 +129,6 @@ def leave_line(connection: Connection, engine: str) -> int:
     ).all()
     # Again, now that they are held: a job may have come meanwhile.
     connection.execute(
-        delete(turns).where(turns.c.engine == engine, turns.c.account_id.in_(held), is_idle)
+        delete(turns).where(turns.c.engine == engine, turns.c.account_id.in_(held), _IS_IDLE), place
     )
     return len(idle)

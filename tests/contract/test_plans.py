@@ -146,7 +146,7 @@ def _plan_of(services: Services, call: Callable[[Services], object]) -> list[str
     sent: list[tuple[str, Any]] = []
 
     def note(_c: object, _k: object, statement: str, parameters: Any, *_: object) -> None:
-        if statement.startswith("SELECT"):
+        if statement.startswith(("SELECT", "WITH", "UPDATE")):
             sent.append((statement, parameters))
 
     event.listen(engine, "before_cursor_execute", note)

@@ -101,6 +101,11 @@ class Postgres:
     def url(self, name: str = "postgres") -> str:
         return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{name}"
 
+    @property
+    def pid(self) -> int | None:
+        """The process that all others of this server are children of."""
+        return self._process.pid if self._process is not None else None
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         command = [str(self._programs / "postgres"), "-D", str(self._data), "-p", str(self.port)]
