@@ -88,7 +88,10 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 def run_command(chosen: argparse.Namespace, services: Services) -> None:
     """Do it and say so; `TowlineError`."""
     act_as(Actor("cli", _who()))
-    document, lines = _COMMANDS[chosen.command, chosen.verb](chosen, services)
+    try:
+        document, lines = _COMMANDS[chosen.command, chosen.verb](chosen, services)
+    finally:
+        act_as(None)
     print("\n".join([json.dumps(document)] if chosen.json else lines))
 
 
