@@ -2,7 +2,7 @@
 
 What the end of a job costs with them and without (an account that has no endpoint, in turn with a
 store that tells nobody), and what is claimed, recorded and listed beside a thousand and a million
-deliveries. SQLite, and a PostgreSQL of its own with `--postgres`.
+deliveries (`--sizes`). SQLite in memory, and a PostgreSQL of its own with `--postgres`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.crowded import Crowd, endpoint_of, name_of
 from tests.factories import Factory, a_result
 from tests.servers.postgres import Postgres
 
-SIZES = (1_000, 1_000_000)
+SIZES = [1_000, 1_000_000]
 ACCOUNTS = 200
 TIMES = 200
 ROUNDS = 15
@@ -121,34 +121,37 @@ def _ms(call: Callable[[], object]) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def measure(make_url: Callable[[], str], folder: Path) -> None:
+def measure(make_url: Callable[[], str], folder: Path, sizes: list[int]) -> None:
     with services_on(make_url(), folder) as services:
         end_of_a_job(services)
     results = {}
-    for size in SIZES:
+    for size in sizes:
         with services_on(make_url(), folder) as services:
             results[size] = beside(services, size)
-    small, large = (results[size] for size in SIZES)
+    small, large = (results[size] for size in sizes)
     for name, ms in small.items():
-        print(f"  {name}: {ms:.2f} ms beside {SIZES[0]}, {large[name]:.2f} ms beside {SIZES[1]},"
+        print(f"  {name}: {ms:.2f} ms beside {sizes[0]}, {large[name]:.2f} ms beside {sizes[1]},"
               f" ratio {large[name] / ms:.2f}", flush=True)  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--postgres", action="store_true")
-    if parser.parse_args().postgres:
+    parser.add_argument("--sizes", type=int, nargs=2, default=SIZES)
+    given = parser.parse_args()
+    if given.postgres:
         server = Postgres()
         server.start()
         print("PostgreSQL")
         with tempfile.TemporaryDirectory() as name:
-            measure(lambda: server.url(server.create()), Path(name))
+            measure(lambda: server.url(server.create()), Path(name), given.sizes)
         server.close()
         return
     print("SQLite")
-    with tempfile.TemporaryDirectory() as name:
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+    with tempfile.TemporaryDirectory(dir=memory) as name:
         paths = (Path(name) / f"{n}.db" for n in range(9))
-        measure(lambda: f"sqlite:///{next(paths)}", Path(name))
+        measure(lambda: f"sqlite:///{next(paths)}", Path(name), given.sizes)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,8 @@ def test_a_receiver_of_nothing_but_the_standard_hears_of_a_real_edit(
         wait_until(lambda: example.said() == [f"job.succeeded {job['id']}"], 20)
 
         def is_delivered() -> bool:
-            (delivery,) = api.get(f"/v1/webhook-deliveries?job={job['id']}").json()["data"]
+            log = api.get(f"/v1/webhook-deliveries?job={job['id']}").json()["data"]
+            (delivery,) = (each for each in log if each["url"] == example.url)
             return bool(delivery["status"] == "succeeded")
 
         wait_until(is_delivered)
