@@ -26,6 +26,7 @@ from shared.errors import NotFound
 from shared.images.tables import images
 from shared.jobs.tables import jobs
 from shared.objects.keys import PREFIXES
+from shared.webhooks.tables import webhook_deliveries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +47,7 @@ class Removed:
     keys: int = 0
     jobs: int = 0
     images: int = 0
+    deliveries: int = 0
     audit_entries: int = 0
     objects: int = 0
     stored_bytes: int = 0
@@ -67,7 +69,12 @@ class AccountDeletion:
         removed = Removed()
         account_id = self._begin(name, removed)
         while True:
-            for step in (self._delete_jobs, self._delete_images, self._delete_entries):
+            for step in (
+                self._delete_deliveries,
+                self._delete_jobs,
+                self._delete_images,
+                self._delete_entries,
+            ):
                 while step(account_id, removed):
                     tell(removed)
             for prefix in PREFIXES:
@@ -96,6 +103,12 @@ class AccountDeletion:
             mine = api_keys.c.account_id == account_id
             removed.keys += connection.execute(delete(api_keys).where(mine)).rowcount
         return str(account_id)
+
+    def _delete_deliveries(self, account_id: str, removed: Removed) -> int:
+        """Endpoints, of which there are few, go with the account."""
+        count, _ = self._delete_slice(webhook_deliveries, account_id)
+        removed.deliveries += count
+        return count
 
     def _delete_jobs(self, account_id: str, removed: Removed) -> int:
         count, size_bytes = self._delete_slice(jobs, account_id)

@@ -17,7 +17,7 @@ from shared.objects.keys import PREFIXES
 from shared.services import Services
 from tests.crowd import in_threads
 from tests.crowded import Crowd, name_of
-from tests.factories import Factory, a_picture, a_result, a_spec, let_pass, rows_that_name
+from tests.factories import HOOK, Factory, a_picture, a_result, a_spec, let_pass, rows_that_name
 
 REMEMBERS = {"audit_log", "deleted_accounts"}  #: tables that keep the id, and say what for
 
@@ -30,6 +30,9 @@ def lived_in(services: Services, make: Factory) -> str:
     sent = {"content_type": "image/png", "size_bytes": 5, "sha256": "b" * 64}
     announced, _ = services.images.announce(account_id, **sent)
     services.objects.put(f"staging/{account_id}/{announced.id}", b"12345")
+    hook = {"url": HOOK, "events": ["job.*"], "description": "", "disabled": False}
+    services.webhooks.endpoints.create(account_id, **hook)
+    services.webhooks.endpoints.account_secret(account_id)
     for _ in range(3):
         make.job(account_id, {"order": "7"}, image=image)
     done = services.leases.claim_next("warp", "w")
@@ -72,6 +75,7 @@ def test_nothing_is_left_and_the_answer_says_what_went_when_an_account_is_delete
     removed = services.account_deletion.delete(name(services, mine))
     assert_gone(services, mine)
     assert (removed.keys, removed.jobs, removed.images, removed.objects) == (1, 3, 2, 3)
+    assert removed.deliveries == 1
     assert removed.stored_bytes == stored_bytes > 70
     assert rows_that_name(services.database, other) == before
     assert len(objects_of(services, other)) == 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
+revision = "0004"
 down_revision = "0003"
 
 LIMITS = ("requests_per_s", "queued_jobs", "running_jobs", "stored_bytes", "pixels_per_month")
