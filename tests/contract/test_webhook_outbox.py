@@ -195,7 +195,7 @@ def test_a_wake_up_follows_the_commit_when_somebody_is_to_be_told(
 
     def fail() -> None:
         with services.database.writing() as connection:
-            outbox.note(connection, outbox.DELIVERIES)
+            outbox.announce(connection, outbox.DELIVERIES)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
