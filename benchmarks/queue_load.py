@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import statistics
 import time
+from collections.abc import Sequence
 from itertools import chain
 
 from tests.crowd import in_threads
@@ -68,3 +70,9 @@ def load(port: int, request: bytes, *, count: int, clients: int) -> tuple[float,
     finally:
         for connection in connections:
             connection.close()
+
+
+def middle_and_late(values: Sequence[float]) -> tuple[float, float]:
+    """p50 and p99."""
+    those = sorted(values)
+    return statistics.median(those), those[min(len(those) - 1, int(len(those) * 0.99))]

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,19 @@ EVERY_ONE = 1_000_000  #: a window of wake-ups that is never full
 TICKS_S = os.sysconf("SC_CLK_TCK")
 
 
+class Stoppable(Member):
+    """A process that can be made to stand still."""
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """While the block runs."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
+
+
 class Process(Crew):
     """One process on the place's servers, with settings of its own."""
 
@@ -51,15 +65,15 @@ class Place:
     services: Services
 
     @contextmanager
-    def running(self, *command: str, **changes: object) -> Iterator[Member]:
+    def running(self, *command: str, **changes: object) -> Iterator[Stoppable]:
         """A process; it is told to end, and ended if it does not."""
         home = Path(tempfile.mkdtemp(dir=self.folder))
         crew = Process(self.services, home, **changes)
-        member = crew.start(*command)
+        started = crew.start(*command)
+        member = Stoppable(started.process, started.log)
         try:
             yield member
         finally:
-            member.signal(signal.SIGCONT)
             member.signal(signal.SIGTERM)
             try:
                 member.wait_for_death(10)
@@ -67,7 +81,7 @@ class Place:
                 crew.end()
 
     @contextmanager
-    def serving(self, *command: str, processes: int) -> Iterator[tuple[int, Member]]:
+    def serving(self, *command: str, processes: int) -> Iterator[tuple[int, Stoppable]]:
         """An API of so many processes, and its port; every submission sends a message."""
         port = free_port()
         changes = {"port": port, "api_processes": processes, "wakeup_window": EVERY_ONE}
@@ -76,7 +90,7 @@ class Place:
             yield port, member
 
     @contextmanager
-    def working(self, *command: str, threads: int) -> Iterator[Member]:
+    def working(self, *command: str, threads: int) -> Iterator[Stoppable]:
         """A worker that takes messages."""
         with self.running(*command, worker_threads=threads) as member:
             member.wait_for_ready()
@@ -96,13 +110,24 @@ class Place:
             connection.execute(insert(jobs), [{**row, "id": job_id} for job_id in ids])
         return ids
 
-    def statements(self) -> dict[str, int]:
-        """How often the server was sent each statement, by its text."""
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Connections that are opened meanwhile have their statements counted."""
+        name = self.services.database.engine.url.database
+        for track in ("all", "none"):
+            self.postgres.execute(f"ALTER DATABASE {name} SET pg_stat_statements.track = '{track}'")
+            self.services.database.close()
+            if track == "all":
+                yield
+
+    def statements(self) -> Counter[str]:
+        """How often the server was sent each statement, by its text; not by itself."""
         query = """SELECT query, sum(calls)::bigint AS calls FROM pg_stat_statements
                    JOIN pg_database ON pg_database.oid = dbid
-                   WHERE datname = current_database() GROUP BY query"""
-        with self.services.database.engine.connect() as connection:
-            return {row.query: row.calls for row in connection.execute(text(query))}
+                   WHERE datname = current_database() AND toplevel
+                   AND query NOT LIKE '%pg_stat_statements%' GROUP BY query"""
+        with self.services.database.reading_at_once() as connection:
+            return Counter({row.query: row.calls for row in connection.execute(text(query))})
 
 
 @contextmanager

@@ -115,7 +115,7 @@ def work(redis_url: str, threads: int) -> int:
 
     @app.task(name=NO_OP)  # type: ignore[untyped-decorator]
     def no_op(sent_at: float) -> None:
-        os.write(1, f"{sent_at!r} {time.time()!r}\n".encode())
+        os.write(1, f"began {sent_at!r} {time.time()!r}\n".encode())
 
     signals.worker_ready.connect(lambda **_: os.write(1, b"worker ready.\n"), weak=False)
     worker = app.Worker(

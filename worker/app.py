@@ -30,6 +30,7 @@ from worker.presence import Presence
 from worker.run_job import Workplace
 from worker.solo import Solo
 from worker.tasks import register_tasks
+from worker.threads import WakingTaskPool
 from worker.watch import Drain, Heart
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def run_worker(
     ):
         worker = app.Worker(
             hostname=workplace.worker_id,
-            pool="threads",
+            pool=WakingTaskPool,
             concurrency=threads,
             queues=",".join(queues),
             without_mingle=True,

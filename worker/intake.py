@@ -44,7 +44,7 @@ class Intake:
     def work(self, engine: str) -> None:
         """Woken: work until nothing is due.
 
-        Celery's threads take messages at leisure; those that are left over from a burst would
+        Messages that are left over from a burst would each cost a claim that finds nothing, and
         make the next job wait behind them, so they go.
         """
         wakeups = self._at.services.wakeups

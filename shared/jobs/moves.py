@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, insert, literal, select, update
+from sqlalchemy import func, insert, literal, literal_column, select, update
 
 from shared.accounts.usage import add_usage, pixels_of_month
 from shared.db import now_ms
@@ -29,10 +29,14 @@ from shared.webhooks.outbox import tell_of_jobs
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from sqlalchemy import ColumnElement, Connection, Select
+    from sqlalchemy import ColumnClause, ColumnElement, Connection, Select
     from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
-SOURCES = {move: [source.value for source, m in TRANSITIONS if m is move] for move in Move}
+#: Spelt out in the statement: see `shared/jobs/tables.py`.
+SOURCES: dict[Move, list[ColumnClause[Any]]] = {
+    move: [literal_column(f"'{source.value}'") for source, m in TRANSITIONS if m is move]
+    for move in Move
+}
 TARGET: dict[Move, JobState] = {move: target for (_, move), target in TRANSITIONS.items()}
 
 _EVENT = insert(job_events).inline().values(type="status", created_at=now_ms())

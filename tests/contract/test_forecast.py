@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from shared.db import now_ms
+from shared.edits import Priority
 from shared.errors import TimedOut
 from shared.jobs import forecast
 from shared.services import Services
@@ -42,6 +43,35 @@ def test_what_was_measured_is_used_again_for_a_while(
     let_pass(services.database, 50)
     services.leases.succeed(job, a_result(job))
     assert services.forecasts.pace("warp") is before
+
+
+def test_the_place_of_a_new_job_is_counted_once_in_a_while_and_up_to_it(
+    services: Services, make: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecast, "KEPT_S", 600.0)
+    account = make.account()
+    image = make.image(account).id
+    places = [
+        services.forecasts.place(make.job(account, image=image, priority=priority))
+        for priority in (Priority.NORMAL, Priority.NORMAL, Priority.LOW, Priority.HIGH)
+    ]
+    assert places == [0, 1, 2, 0]
+    other = make.job()
+    assert services.forecasts.place(other) == 1  # accounts take turns
+    monkeypatch.setattr(forecast, "KEPT_S", -1.0)
+    last = make.job(account, image=image)
+    exact = services.jobs.places(account, "warp", [last.id])
+    assert services.forecasts.place(last) == exact[last.id] == 4
+
+
+def test_lines_that_are_out_of_date_are_kept_no_longer_when_there_are_many(
+    services: Services, make: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecast, "KEPT_LINES", 3)
+    monkeypatch.setattr(forecast, "KEPT_S", -1.0)
+    for _ in range(6):
+        services.forecasts.place(make.job())
+        assert len(services.forecasts._lines) <= 3
 
 
 def test_one_forecast_in_a_while_is_kept_with_its_job_and_compared_when_it_ends(

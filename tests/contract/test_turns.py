@@ -10,7 +10,7 @@ from sqlalchemy import select
 from shared.db import Database
 from shared.edits import Priority
 from shared.errors import StorageUnavailable
-from shared.jobs.tables import jobs, turns
+from shared.jobs.tables import job_events, jobs, turns
 from shared.jobs.turns import enter_line
 from shared.services import Services
 from tests.crowd import in_threads
@@ -160,6 +160,41 @@ def test_a_single_job_waits_for_one_other_when_an_account_has_five_thousand_queu
     again = make.job(newcomer.account_id, image=newcomer.spec.image)  # no newcomer any more
     claimed = [services.leases.claim_next("warp", "worker") for _ in range(2)]
     assert again.id in [job.id for job in claimed if job]
+
+
+WORKERS = 4
+FEW = 30  #: on an idle machine as many as there are workers; one that is held up lets others pass
+
+
+def test_a_single_job_waits_for_few_others_when_many_workers_claim_at_once(
+    services: Services, make: Factory
+) -> None:
+    """For those that were being claimed as it came, not for all that are queued; by the events."""
+    busy = make.account()
+    image = make.image(busy).id
+    for _ in range(150):
+        make.job(busy, image=image)
+    newcomers = [make.image(make.account()) for _ in range(4)]
+    submitted: list[str] = []
+
+    def work(worker: str) -> None:
+        while services.leases.claim_next("warp", worker):
+            pass
+
+    def submit() -> None:
+        for newcomer in newcomers:
+            submitted.append(make.job(newcomer.account_id, image=newcomer.id).id)
+
+    workers = [(lambda n=n: work(f"worker-{n}"),) for n in range(WORKERS)]
+    in_threads(lambda call: call(), [*workers, (submit,)])
+    _claim_all(services)  # a newcomer that came last
+    with services.database.reading() as connection:
+        events = connection.execute(select(job_events.c.job_id).order_by(job_events.c.id)).all()
+    order = [event.job_id for event in events]
+    for job_id in submitted:
+        came, claimed = (at for at, each in enumerate(order) if each == job_id)
+        others = [each for each in order[came + 1 : claimed] if each not in submitted]
+        assert len(others) <= FEW
 
 
 def _in_line(database: Database) -> list[str]:

@@ -15,6 +15,7 @@ import pytest
 import structlog
 from werkzeug.test import TestResponse
 
+from shared import db
 from shared.errors import DatabaseUnavailable
 from shared.jobs.leases import LeaseStore
 from shared.jobs.state import JobState
@@ -84,6 +85,41 @@ def test_requests_are_unavailable_when_every_connection_of_the_pool_is_taken(
         answers = in_threads(caller.get, [(f"/v1/jobs/{job['id']}",)] * 4)
         assert all(map(_is_unavailable, answers))
     assert caller.get(f"/v1/jobs/{job['id']}").status_code == 200
+
+
+def test_a_connection_that_the_server_ended_is_replaced_before_it_is_used(
+    services: Services, make: Factory, server: Postgres
+) -> None:
+    job = make.job()
+    with ExitStack() as held:  # several connections, all of which have been used just now
+        for _ in range(3):
+            held.enter_context(services.database.reading())
+    ours = "FROM pg_stat_activity WHERE application_name = 'towline'"
+    with psycopg.connect(server.url(), autocommit=True) as outside:
+        outside.execute(f"SELECT pg_terminate_backend(pid) {ours}".encode())
+        wait_until(lambda: outside.execute(f"SELECT 1 {ours}".encode()).fetchone() is None)
+    for _ in range(5):
+        assert services.jobs.get(job.account_id, job.id) == job
+    assert services.leases.claim_next("warp", "worker") is not None
+
+
+def test_a_connection_is_tried_before_it_is_used_when_it_idled(
+    services: Services, make: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make.job()
+    tried: list[object] = []
+    ping = services.database.engine.dialect.do_ping
+
+    def note(connection: object) -> bool:
+        tried.append(connection)
+        return ping(connection)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(services.database.engine.dialect, "do_ping", note)
+    services.jobs.get(job.account_id, job.id)
+    assert tried == []
+    monkeypatch.setattr(db, "_TRUST_S", 0.0)
+    services.jobs.get(job.account_id, job.id)
+    assert len(tried) == 1
 
 
 def test_a_connection_that_was_cut_inside_a_transaction_is_unavailable_and_writes_nothing(

@@ -10,6 +10,7 @@ import pytest
 
 from shared.borders import NEAR_BORDER_PX, border_distance_px
 from shared.edits import Point, locate
+from shared.parts import _leads_straight, _parts
 from shared.placement import check_placement
 from tests.unit.warp.warping import drag
 
@@ -34,6 +35,18 @@ def test_points_are_refused_when_less_than_two_pixels_inside_the_border() -> Non
         ("/drags/0/handle", "point_at_mask_border"),
         ("/drags/0/target", "point_at_mask_border"),
     ]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_both_ends_are_in_one_part_when_the_straight_way_between_them_is_masked(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = rng.random((24, 24)) < 0.85
+    part_of = _parts(mask)
+    assert part_of is not None
+    ways = [drag(*rng.uniform(0, 23, 4)) for _ in range(200)]
+    straight = [way for way in ways if _leads_straight(mask, way)]
+    assert straight
+    assert all(part_of(way.handle) == part_of(way.target) for way in straight)
 
 
 def test_points_are_refused_when_outside_the_mask() -> None:
