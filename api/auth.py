@@ -52,11 +52,11 @@ def _authorize() -> None:
     if match is None:
         raise Unauthorized(f"{HINT}.", is_about_the_key=False)
     g.caller = caller = services().accounts.identify(match.group(1))
+    count_request(caller)
     if request.endpoint is not None:
         needed = NEEDED[operation_of(request.endpoint)]
         if needed not in caller.key.scopes:
             raise InsufficientScope(needed)
-    count_request(caller)
     act_as(Actor("key", caller.key.id, g.request_id))
 
 

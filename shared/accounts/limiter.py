@@ -21,6 +21,8 @@ import structlog
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from shared.telemetry.metrics import LIMITER_UNCHECKED
+
 log = structlog.get_logger()
 
 TIMEOUT_S = 0.1
@@ -92,3 +94,4 @@ class Limiter:
     def _count_unchecked(self) -> None:
         with self._lock:
             self.unchecked += 1
+        LIMITER_UNCHECKED.inc()

@@ -108,9 +108,12 @@ def has_room_to_run(account_id: Any, limit: ColumnElement[int]) -> ColumnElement
 
 
 def may_run_one_more(connection: Connection, account_id: str, limit: int) -> bool:
-    """For certain: the account is held, so that no rival starts another meanwhile."""
+    """For certain: the account is held, so that no rival starts another meanwhile.
+
+    Where a rival holds it, nobody waits: it is as if there were no room.
+    """
     if not limit:
         return True
     this = select(accounts.c.id).where(accounts.c.id == account_id)
-    connection.execute(this.with_for_update(key_share=True))
-    return count_jobs(connection, account_id, RUNNING, ceiling=limit) < limit
+    held = connection.execute(this.with_for_update(key_share=True, skip_locked=True)).first()
+    return held is not None and count_jobs(connection, account_id, RUNNING, ceiling=limit) < limit

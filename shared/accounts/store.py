@@ -46,7 +46,7 @@ _LOOK_UP = (
         *_KEY,
         *LIMIT_COLUMNS,
         api_keys.c.secret_hash,
-        _IS_USABLE.label("is_usable"),
+        and_(_IS_USABLE, accounts.c.deleting_at.is_(None)).label("is_usable"),
         (func.coalesce(api_keys.c.last_used_at, 0) < now_ms() - USE_NOTED_MS).label("is_stale"),
     )
     .join(accounts, accounts.c.id == api_keys.c.account_id)

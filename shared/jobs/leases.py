@@ -250,12 +250,8 @@ _HEARTBEAT = (
     .returning(jobs.c.cancel_requested_at)
 )
 _RUNNING_LIMIT = running_limit(turns.c.account_id, bindparam("running_default", type_=BigInteger()))
-_LINE = (
-    line_of(is_due())
-    .add_columns(_RUNNING_LIMIT)
-    .where(has_room_to_run(turns.c.account_id, _RUNNING_LIMIT))
-    .limit(SHARED)
-)
+_HAS_ROOM = has_room_to_run(turns.c.account_id, _RUNNING_LIMIT)
+_LINE = line_of(is_due()).add_columns(_RUNNING_LIMIT).where(_HAS_ROOM).limit(SHARED)
 
 
 def _claiming(account_id: ColumnElement[str]) -> PreparedMove:
@@ -276,5 +272,5 @@ def _claiming(account_id: ColumnElement[str]) -> PreparedMove:
 
 
 _CLAIM = _claiming(OF_ACCOUNT)
-_TURN = next_turn(is_due()).where(_RUNNING_LIMIT == 0).cte("turn")
+_TURN = next_turn(is_due(), _HAS_ROOM).where(_RUNNING_LIMIT == 0).cte("turn")
 _CLAIM_NEXT = _claiming(select(_TURN).scalar_subquery())

@@ -77,9 +77,11 @@ _SERVED = (
 )
 
 
-def next_turn(is_due: ColumnElement[bool]) -> ReturningUpdate[tuple[str]]:
+def next_turn(
+    is_due: ColumnElement[bool], has_room: ColumnElement[bool]
+) -> ReturningUpdate[tuple[str]]:
     """The first account in line that no rival serves: it goes to the line's end."""
-    free = line_of(is_due).limit(1).correlate(None)
+    free = line_of(is_due).where(has_room).limit(1).correlate(None)
     held = free.with_for_update(key_share=True, skip_locked=True, of=turns).scalar_subquery()
     return (
         update(turns)

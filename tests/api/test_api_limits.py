@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from shared.accounts.keys import Scope
 from shared.accounts.limiter import Limiter
 from tests.api.calling import Caller, caller_of, is_problem
+from tests.api.test_api_scopes import with_scopes
 from tests.factories import a_picture
 
 if TYPE_CHECKING:
@@ -64,6 +66,10 @@ def test_every_answer_says_what_is_left_whatever_its_status(
         assert answer.status_code == status
         assert answer.headers["RateLimit-Policy"] == '"requests";q=10000;w=1'
         assert re.fullmatch(r'"requests";r=99\d\d;t=1', answer.headers["RateLimit"])
+    reader = with_scopes(caller, services, Scope.READ)
+    refused = reader.submit(image=image)
+    assert is_problem(refused, 403, "insufficient_scope")
+    assert "RateLimit" in refused.headers
 
 
 def test_an_account_without_the_limit_is_not_counted(counted: tuple[Caller, Services]) -> None:
