@@ -165,6 +165,8 @@ class LeaseStore:
         """Requeue; or cancel, if its owner asked for that since the last heartbeat."""
         requeue = prepare_move(Move.REQUEUE, _MINE, *where, **values)
         with self._database.writing() as connection:
+            # Held, so that nobody can ask between the two statements
+            connection.execute(select(jobs.c.id).where(_held_by(job)).with_for_update())
             return self._finish(
                 connection, job, Move.CANCEL, jobs.c.cancel_requested_at.is_not(None)
             ) or bool(move_jobs(connection, requeue, **_holding(job)))

@@ -112,6 +112,8 @@ class JobStore:
         """Cancel a queued job at once, ask a running one to stop, leave a final one alone."""
         mine = and_(jobs.c.id == job_id, jobs.c.account_id == account_id)
         with self._database.writing() as connection:
+            # Held, or it could go from running to queued between the two statements
+            connection.execute(select(jobs.c.id).where(mine).with_for_update())
             if move_jobs(
                 connection,
                 Move.CANCEL,

@@ -22,6 +22,7 @@ from shared.jobs.state import JobState
 from shared.jobs.tables import jobs
 from shared.services import Services
 
+OFTEN = 0.2  #: how often it is done wrong, where it is not always
 chance = random.Random()
 
 
@@ -75,7 +76,7 @@ class Forgetful(Planted):
 
     def claim_next(self, engine: str, worker_id: str) -> Job | None:
         job = super().claim_next(engine, worker_id)
-        if job is not None and chance.random() < 0.05:
+        if job is not None and chance.random() < OFTEN:
             with self._database.writing() as connection:
                 connection.execute(delete(jobs).where(jobs.c.id == job.id))
         return job
@@ -86,7 +87,7 @@ class Repeating(Planted):
 
     def succeed(self, job: Job, result: dict[str, Any], steps: int | None = None) -> bool:
         did = super().succeed(job, result, steps)
-        if did and job.attempt == 1 and chance.random() < 0.1:
+        if did and job.attempt == 1 and chance.random() < OFTEN:
             self._set(job.id, status="queued", result=None, finished_at=None, run_after=0)
         return did
 
@@ -96,7 +97,7 @@ class Rewriting(Planted):
 
     def succeed(self, job: Job, result: dict[str, Any], steps: int | None = None) -> bool:
         did = super().succeed(job, result, steps)
-        if did and self._last is not None and chance.random() < 0.1:
+        if did and self._last is not None and chance.random() < OFTEN:
             self._set(self._last, error={"code": "changed", "message": "", "retryable": False})
         self._last = job.id
         return did
@@ -122,7 +123,7 @@ class Careless:
         return getattr(self._objects, name)
 
     def put(self, key: str, data: bytes) -> None:
-        if chance.random() > 0.05:
+        if chance.random() > OFTEN:
             self._objects.put(key, data)
 
 

@@ -78,6 +78,7 @@ class Director:
                 played.held = self._stage.held_by(played.pid)
             time.sleep(max(0.0, played.began_at + fault.lasts_s - time.time()))
             self._harm.end(fault, played.pid)
+            self._harm.wait_for_next_life(fault, played.pid)
             played.ended_at = time.time()
         except Exception as error:  # noqa: BLE001 - told by `close`
             self.errors.append(error)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from tests.chaos.faults import S3, Fault
 from tests.chaos.network import Link
+from tests.crew import wait_until
 
 if TYPE_CHECKING:
     from tests.chaos.stage import Stage
 
+NEXT_LIFE_S = 60.0
 SLOW_S = 0.4  #: what a slow S3 adds to each piece of a request and of its answer
 
 
@@ -52,6 +54,12 @@ class Harm:
                 if fault.resets:
                     self._stage.network.tell(Link.reset, process=name, server=server)
                 self._stage.network.tell(Link.heal, process=name, server=server)
+
+    def wait_for_next_life(self, fault: Fault, pid: int | None) -> None:
+        """Until somebody else has started again what was ended."""
+        actor = self._stage.actors.get(fault.target)
+        if actor is not None and fault.kind in ("kill", "restart"):
+            wait_until(lambda: actor.life.pid != pid, NEXT_LIFE_S)
 
     def _kill(self, name: str) -> int | None:
         if name in self._stage.actors:

@@ -45,22 +45,34 @@ Span = tuple[float, float]
 class Recovery:
     """One fault, as one process felt it.
 
-    took_s: from the end of the fault to the sign of life; None if none came before the process
-        was ended, or the load. clear_s: how much of that time, or of the wait for it, no other
-        fault touched the process.
+    until: the sign of life; or when the process was ended, or the load was over, without one.
+    clear_s: how much of the time since the end of the fault no other one touched the process.
     """
 
     played: Played
     process: str
-    took_s: float | None
-    clear_s: float
+    until: float
+    has_recovered: bool
+    clear_s: float = 0.0
+
+    @property
+    def took_s(self) -> float | None:
+        """From the end of the fault to the sign of life."""
+        return self.until - self.played.ended_at if self.has_recovered else None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the process itself was ended, and had to start."""
+        fault = self.played.fault
+        return fault.target == self.process and fault.kind in ("kill", "restart")
 
 
 @dataclass
 class Reclaim:
     """A job whose worker was killed, frozen or cut off: until it was claimed again.
 
-    disturbed_s: for how much of that time something that a reclaim needs was away as well.
+    disturbed_s: for how long, since the lease may have been over, something was away that a
+        reclaim needs.
     """
 
     job: str
@@ -92,20 +104,24 @@ def feel(
     patience_s: more than the limits, for a machine that has other things to do.
     """
     signs = signs_of_life(evidence) | probes
-    spans = _spans(played)
     felt = Felt()
     for fault in played:
         for process in _touched(fault):
             until = load_end if process in WORKERS else end
-            felt.recoveries.append(_recovery(fault, process, signs[process], played, spans, until))
+            felt.recoveries.append(_recovery(fault, process, signs[process], played, until))
+    spans = _spans(felt.recoveries)
+    for recovery in felt.recoveries:
+        others = [span for by, span in spans[recovery.process] if by is not recovery.played]
+        recovery.clear_s = _clear_s(recovery.played.ended_at, recovery.until, others)
     felt.violations += _too_late(felt.recoveries, patience_s)
-    machinery = _machinery(felt.recoveries, _outages(evidence, felt.recoveries, signs))
+    outages = _outages(evidence, felt.recoveries, signs)
+    machinery = _machinery(felt.recoveries, outages)
     for reclaim, allowed_s in _reclaims(evidence, played, machinery, times):
         felt.reclaims.append(reclaim)
         if reclaim.took_s > allowed_s + patience_s:
             said = f"claimed {reclaim.took_s:.1f} s after {reclaim.kind}, allowed {allowed_s:.1f} s"
             felt.violations.append(Violation("late", reclaim.job, said))
-    felt.violations += _late_cancels(evidence, spans, times.heartbeat_s + CANCEL_S + patience_s)
+    felt.violations += _late_cancels(evidence, outages, times.heartbeat_s + CANCEL_S + patience_s)
     return felt
 
 
@@ -139,25 +155,11 @@ def _touched(played: Played) -> Iterable[str]:
     return [process for process, needs in NEEDS.items() if name in needs]
 
 
-def _spans(played: list[Played]) -> dict[str, list[Span]]:
-    """When each process was touched by a fault, in order."""
-    spans: dict[str, list[Span]] = defaultdict(list)
-    for fault in played:
-        for process in _touched(fault):
-            spans[process].append((fault.began_at, fault.ended_at + NOTICE_S))
-    return {name: sorted(those) for name, those in spans.items()}
-
-
 def _recovery(
-    played: Played,
-    process: str,
-    signs: list[float],
-    all_played: list[Played],
-    spans: dict[str, list[Span]],
-    end: float,
+    played: Played, process: str, signs: list[float], all_played: list[Played], end: float
 ) -> Recovery:
     at = bisect_right(signs, played.ended_at)
-    sign = signs[at] if at < len(signs) else None
+    sign = signs[at] if at < len(signs) else float("inf")
     ends = [
         other.began_at
         for other in all_played
@@ -166,20 +168,25 @@ def _recovery(
         and other.began_at > played.began_at
     ]
     until = min([*ends, end])
-    if sign is not None and sign <= until:
-        clear_s = _clear_s(played.ended_at, sign, spans[process])
-        return Recovery(played, process, sign - played.ended_at, clear_s)
-    return Recovery(played, process, None, _clear_s(played.ended_at, until, spans[process]))
+    return Recovery(played, process, min(sign, until), has_recovered=sign <= until)
 
 
-def _limit_s(played: Played, process: str) -> float:
-    has_to_start = played.fault.target == process and played.fault.kind in ("kill", "restart")
-    return LIMITS_S[process] + (START_S if has_to_start else 0.0)
+def _spans(recoveries: list[Recovery]) -> dict[str, list[tuple[Played, Span]]]:
+    """When each process was touched, and by what; one that was ended, until it works again."""
+    spans: dict[str, list[tuple[Played, Span]]] = defaultdict(list)
+    for felt in recoveries:
+        until = felt.until if felt.is_own else felt.played.ended_at + NOTICE_S
+        spans[felt.process].append((felt.played, (felt.played.began_at, until)))
+    return {name: sorted(those, key=lambda touched: touched[1]) for name, those in spans.items()}
+
+
+def _limit_s(felt: Recovery) -> float:
+    return LIMITS_S[felt.process] + (START_S if felt.is_own else 0.0)
 
 
 def _too_late(recoveries: list[Recovery], patience_s: float) -> Iterator[Violation]:
     for felt in recoveries:
-        if felt.clear_s > _limit_s(felt.played, felt.process) + patience_s:
+        if felt.clear_s > _limit_s(felt) + patience_s:
             took = "none" if felt.took_s is None else f"the first {felt.took_s:.1f} s later"
             said = f"signs of life after {felt.played.fault}, over at {felt.played.ended_at:.1f}:"
             clear = f"{felt.clear_s:.1f} s were undisturbed"
@@ -209,25 +216,19 @@ def _machinery(recoveries: list[Recovery], outages: dict[str, list[Span]]) -> li
     may wait for S3 with every thread); and all workers at once.
     """
     spans = [
-        (felt.played.began_at, _felt_until(felt))
-        for felt in recoveries
-        if felt.process in (IO, BEAT)
+        (felt.played.began_at, felt.until) for felt in recoveries if felt.process in (IO, BEAT)
     ]
     first: dict[float, float] = {}  # of the workers, whoever is back first takes the job
     for felt in recoveries:
         if felt.process in WORKERS and felt.played.fault.target in SERVERS:
             spans.append((felt.played.began_at, felt.played.ended_at))
-            if felt.took_s is not None:
-                until = first.get(felt.played.began_at, _felt_until(felt))
-                first[felt.played.began_at] = min(until, _felt_until(felt))
+            if felt.has_recovered:
+                until = first.get(felt.played.began_at, felt.until)
+                first[felt.played.began_at] = min(until, felt.until)
     nobody = outages[WORKERS[0]]
     for name in WORKERS[1:]:
         nobody = _both(nobody, outages[name])
     return sorted([*spans, *first.items(), *nobody])
-
-
-def _felt_until(felt: Recovery) -> float:
-    return felt.played.ended_at + (felt.took_s or NOTICE_S)
 
 
 def _outages(
@@ -237,7 +238,7 @@ def _outages(
     outages: dict[str, list[Span]] = {name: [] for name in WORKERS}
     for felt in recoveries:
         if felt.process in WORKERS:
-            outages[felt.process].append((felt.played.began_at, _felt_until(felt)))
+            outages[felt.process].append((felt.played.began_at, felt.until))
     for ended in evidence.ended:
         if ended.name in WORKERS:
             later = signs[ended.name][bisect_right(signs[ended.name], ended.at) :]
@@ -269,17 +270,19 @@ def _reclaims(
             if not later or later[0].status in FINAL or later[0].attempt <= attempt:
                 continue  # it ended, before the worker did, or with the lease: nobody claims it
             took_s = later[0].at - fault.began_at
-            disturbed_s = _covered_s(fault.began_at, later[0].at, machinery)
+            # Before the lease is over there is nothing to do that could be disturbed.
+            over_at = fault.began_at + times.lease_s - times.heartbeat_s
+            disturbed_s = _covered_s(over_at, later[0].at, machinery)
             kind = f"{fault.fault.kind} {'worker' if is_gone else fault.fault.target}"
             allowed_s = RECLAIM * times.lease_s + disturbed_s
             yield Reclaim(job, kind, took_s, disturbed_s), allowed_s
 
 
 def _late_cancels(
-    evidence: Evidence, spans: dict[str, list[Span]], limit_s: float
+    evidence: Evidence, outages: dict[str, list[Span]], limit_s: float
 ) -> Iterator[Violation]:
     """Running jobs that did not hear of their cancel."""
-    anywhere = sorted(span for name in WORKERS for span in spans.get(name, []))
+    anywhere = sorted(span for spans in outages.values() for span in spans)
     for job, told in Case(evidence).told.items():
         row = evidence.rows.get(job)
         if told.canceled_at is None or row is None or row["status"] != "succeeded":

@@ -42,7 +42,7 @@ class Plan:
     jobs: int = 10**9
     seconds: float = float("inf")
     every_s: float = 2.0
-    clients: int = 20
+    clients: int = 12
     accounts: int = 3
     quiet_s: float = 120.0
     patience_s: float = 0.0

@@ -33,7 +33,7 @@ from tests.planted import REDIS_PASSWORD
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY
 
 READY_S = 60.0
-THREADS = 3  #: of each worker
+THREADS = 4  #: of each worker
 
 
 @dataclass(frozen=True)

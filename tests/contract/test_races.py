@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from shared.edits import MaskImage
 from shared.errors import ImageInUse, InvalidRequest
@@ -125,6 +127,53 @@ def test_a_job_ends_once_when_its_cancel_and_its_claim_meet(
             assert services.leases.heartbeat(claimed, 0, None).is_cancel_requested
             assert services.leases.cancel(claimed)
         assert history(services.database, job.id).count("canceled") == 1
+
+
+@contextmanager
+def _in_the_middle(
+    services: Services, statement: str, call: Callable[[], object]
+) -> Iterator[threading.Thread]:
+    """`call` begins just before the statement that says this; it ends then, or waits for it."""
+    thread = threading.Thread(target=call)
+
+    def meet(_: object, __: object, said: str, *___: object) -> None:
+        if statement in said and thread.ident is None:
+            thread.start()
+            thread.join(0.3)
+
+    event.listen(services.database.engine, "before_cursor_execute", meet)
+    yield thread
+    event.remove(services.database.engine, "before_cursor_execute", meet)
+    thread.join()
+
+
+def test_a_cancel_is_not_lost_when_the_job_goes_back_to_the_queue_at_that_moment(
+    services: Services, make: Factory
+) -> None:
+    job = make.running()
+
+    def go_back() -> None:
+        services.leases.give_back(job)
+
+    with _in_the_middle(services, "UPDATE jobs SET cancel_requested_at=", go_back) as thread:
+        services.jobs.cancel(job.account_id, job.id)
+    assert thread.ident is not None
+    assert services.jobs.get(job.account_id, job.id).status is JobState.CANCELED
+
+
+def test_a_job_does_not_go_back_to_the_queue_when_it_is_canceled_at_that_moment(
+    services: Services, make: Factory
+) -> None:
+    job = make.running()
+
+    def cancel() -> None:
+        services.jobs.cancel(job.account_id, job.id)
+
+    with _in_the_middle(services, "worker_id=", cancel) as thread:
+        services.leases.give_back(job)
+    assert thread.ident is not None
+    assert services.jobs.get(job.account_id, job.id).status is JobState.CANCELED
+    assert history(services.database, job.id).count("running") == 1
 
 
 def test_there_is_one_event_for_each_move_when_everything_has_happened_at_once(
