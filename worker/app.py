@@ -70,7 +70,7 @@ def run_worker(
     intake, broom = Intake(workplace, drain, threads), Broom(services, every_s=settings.sweep_s)
     deliverer = Deliverer(services, drain) if WEBHOOKS in queues else None
     register_tasks(app, intake, broom, deliverer)
-    _drain_on_signals(drain, settings.drain_s)
+    begin_drain = _drain_on_signals(drain, settings.drain_s)
     with (
         HealthServer(Health(services, intake, drain), settings.host, settings.worker_port),
         Presence(workplace, threads, every_s=settings.heartbeat_s),
@@ -84,7 +84,7 @@ def run_worker(
     ):
         worker = app.Worker(
             hostname=workplace.worker_id,
-            pool=WakingTaskPool,
+            pool=type("Pool", (WakingTaskPool,), {"before_stop": staticmethod(begin_drain)}),
             concurrency=threads,
             queues=",".join(queues),
             without_mingle=True,
@@ -98,13 +98,17 @@ def run_worker(
     return int(worker.exitcode or 0)
 
 
-def _drain_on_signals(drain: Drain, grace_s: float) -> None:
+def _drain_on_signals(drain: Drain, grace_s: float) -> Callable[[], None]:
     """SIGTERM, SIGINT and SIGQUIT begin the drain; a second one makes it quicker.
 
     Celery would cut running jobs off at the latter two, and ignores a SIGTERM after the first.
     A job whose engine makes no step any more does not keep the process: it ends in time, and
-    the lease brings the job back.
+    the lease brings the job back. What begins the drain, unless it has begun.
     """
+
+    def begin_once() -> None:
+        if not drain.has_begun:
+            begin()
 
     def begin(**_: object) -> None:
         drain.begin(grace_s)
@@ -123,6 +127,7 @@ def _drain_on_signals(drain: Drain, grace_s: float) -> None:
 
     signals.worker_shutting_down.connect(begin, weak=False, dispatch_uid="drain")
     signals.worker_ready.connect(same_for_all, weak=False, dispatch_uid="drain")
+    return begin_once
 
 
 def _threads_for(engines: Iterable[Engine], settings: Settings) -> int:

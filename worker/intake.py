@@ -71,8 +71,11 @@ class Intake:
                 self._answered()  # full: there is nothing it could ask for
                 return
             try:
-                while not self._drain.has_begun and run_next_job(engine, self._at):
+                while not self._drain.has_begun:
+                    found = run_next_job(engine, self._at)
                     self._answered()
+                    if not found:
+                        return
             except TowlineError as error:
                 log.warning("look_failed", engine=engine, error=error.message)
 

@@ -44,7 +44,9 @@ class Broom:
         """Sweep if nobody has asked for it lately; several processes may do so at once."""
         if time.monotonic() - self._asked_at >= self._patience_s:
             log.info("sweep_unasked")
-            self.sweep()
+            self._asked_at = time.monotonic()
+            # Not in the caller's: a slow storage must not keep it from looking out
+            threading.Thread(target=self.sweep, name="sweep", daemon=True).start()
 
 
 class Lookout:

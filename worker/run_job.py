@@ -43,10 +43,17 @@ def run_next_job(engine: str, at: Workplace) -> bool:
 
     False when there was none: the wake-up was one too many.
     """
-    with at.solo.claimed(lambda: at.services.leases.claim_next(engine, at.worker_id)) as job:
+    with at.solo.claimed(lambda: claim(engine, at)) as job:
         if job is not None:
             run(job, at)
     return job is not None
+
+
+def claim(engine: str, at: Workplace) -> Job | None:
+    """The next job of an engine; none for a process that is going away."""
+    if at.heart.is_draining:
+        return None
+    return at.services.leases.claim_next(engine, at.worker_id)
 
 
 def run(job: Job, at: Workplace) -> None:
@@ -76,6 +83,7 @@ def run(job: Job, at: Workplace) -> None:
 
 def make_result(job: Job, lease: Lease, at: Workplace) -> dict[str, Any]:
     """Fetch, run, store: the job's result, whose pictures are in object storage."""
+    lease.check()
     clock = Clock()
     engine = at.engines[job.spec.engine]
     edit = load_edit(job, at.services)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from shared.errors import TowlineError
+from shared.errors import StorageUnavailable, TowlineError
 from shared.objects import staging_key
 
 if TYPE_CHECKING:
@@ -85,11 +85,17 @@ def shorten_lines(services: Services) -> None:
 
 
 def remove_old_results(services: Services) -> None:
-    """Pictures past their retention; their row says so afterwards, so that none is left over."""
+    """Pictures past their retention: the row says so first, so that no URL leads to nothing.
+
+    What cannot be deleted now is an orphan, and holds up nobody.
+    """
     for job in services.upkeep.results_past_retention():
-        for key in job.object_keys:
-            services.objects.delete(key)
         services.upkeep.say_that_pictures_are_gone(job)
+        try:
+            for key in job.object_keys:
+                services.objects.delete(key)
+        except StorageUnavailable as error:
+            log.warning("pictures_left", job=job.id, error=error.message)
 
 
 def forget_old_jobs(services: Services) -> None:

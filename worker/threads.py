@@ -14,7 +14,20 @@ from kombu.asynchronous import get_event_loop
 
 
 class WakingTaskPool(TaskPool):  # type: ignore[misc]
-    """`--pool threads`, and a call of the loop after each task."""
+    """`--pool threads`, and a call of the loop after each task.
+
+    `before_stop` is called when Celery stops the pool, for whatever reason: it waits for its
+    threads, which go on as long as there is work unless they are told.
+    """
+
+    @staticmethod
+    def before_stop() -> None:
+        """Nothing, unless a subclass has something to say."""
+
+    def on_stop(self) -> None:
+        """Tell, then wait."""
+        self.before_stop()
+        super().on_stop()
 
     def on_apply(self, *args: Any, **options: Any) -> ApplyResult:
         """Run the task; what is called at its end comes after Celery has noted that it ended."""

@@ -138,6 +138,11 @@ class Heart:
         self._running: dict[Lease, tuple[float, int]] = {}  # when progress was written, and which
         self._thread: threading.Thread | None = None
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether this process takes no more jobs."""
+        return self._drain.has_begun
+
     @contextmanager
     def keep(self, job: Job) -> Iterator[Lease]:
         """Keep the job's lease for as long as the block runs."""

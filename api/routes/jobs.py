@@ -12,7 +12,7 @@ from api.context import account_id, context, services
 from api.idempotency import completion, idempotent, json_digest, no_digest
 from api.openapi import PREFER, no_content, operation_id, problems
 from api.problems import violation_to_json
-from api.rendering import render_job, render_jobs, render_new_job
+from api.rendering import links_of, render_job, render_jobs, render_new_job
 from api.schemas.job_body import JobBody
 from api.schemas.jobs import JobOut, JobPath, JobsOut, JobsQuery, ValidationOut
 from api.strict_json import json_pointer
@@ -21,6 +21,7 @@ from api.waiting import wanted_wait_s
 from shared.errors import DatabaseUnavailable, InvalidRequest, JobNotFinal, Violation
 from shared.ids import is_id
 from shared.jobs.job import Job
+from shared.jobs.shown import show_job
 from shared.jobs.state import JobState
 
 log = structlog.get_logger()
@@ -148,9 +149,14 @@ def delete_job(path: JobPath) -> Any:
 def _accepted(job: Job, status: int) -> tuple[dict[str, Any], int, dict[str, str]]:
     """200 for a job that was waited for and has ended."""
     _wake(job)
-    job, headers = _waited(job)
+    headers: dict[str, str] = {}
+    try:
+        job, headers = _waited(job)
+        answer = render_job(job, context()) if headers else render_new_job(job, context())
+    except DatabaseUnavailable as error:  # the job is promised: 503 would have it sent twice
+        log.warning("queue_not_told", error=error.message)
+        answer = show_job(job, links_of(context()))
     status = 200 if headers and job.status.is_final else status
-    answer = render_job(job, context()) if headers else render_new_job(job, context())
     return answer, status, {**headers, **_location(job)}
 
 

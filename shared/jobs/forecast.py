@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SAMPLE = 50  #: jobs that are looked at: those that succeeded last
 KEPT_S = 1.0  #: how long what was measured is used again in this process
 KEPT_LINES = 1000  #: how many are kept before it is looked which are out of date
+OUTAGE = 5.0  #: a gap of so many runs: nobody works that slowly
 GUESSED_S = 1.0  #: what a job takes, before any was measured
 
 
@@ -65,15 +66,20 @@ def pace_of(runs: Iterable[Run], threads: int) -> Pace:
     in_order = sorted(runs, key=lambda run: run.claimed_at)
     took_s = [(run.finished_at - run.claimed_at) / 1000 for run in in_order]
     run_s = max(sum(took_s) / len(took_s), 0.001) if took_s else GUESSED_S
-    return Pace(run_s, _busy_rate(in_order) or max(threads, 1) / run_s, is_up=threads > 0)
+    rate = _busy_rate(in_order, OUTAGE * run_s) or max(threads, 1) / run_s
+    return Pace(run_s, rate, is_up=threads > 0)
 
 
-def _busy_rate(in_order: Sequence[Run]) -> float | None:
-    """Claims in a second, over the times in which somebody waited; None if nobody did."""
+def _busy_rate(in_order: Sequence[Run], longest_s: float) -> float | None:
+    """Claims in a second, over the times in which somebody waited; None if nobody did.
+
+    A gap that is longer was no work: then no worker was up.
+    """
     gaps_ms = [
         after.claimed_at - before.claimed_at
         for before, after in pairwise(in_order)
         if after.created_at <= before.claimed_at
+        and after.claimed_at - before.claimed_at <= 1000 * longest_s
     ]
     total_s = sum(gaps_ms) / 1000
     return len(gaps_ms) / total_s if total_s else None

@@ -166,7 +166,7 @@ class LeaseStore:
         requeue = prepare_move(Move.REQUEUE, _MINE, *where, **values)
         with self._database.writing() as connection:
             # Held, so that nobody can ask between the two statements
-            connection.execute(select(jobs.c.id).where(_held_by(job)).with_for_update())
+            connection.execute(_HOLD_MINE, _holding(job))
             return self._finish(
                 connection, job, Move.CANCEL, jobs.c.cancel_requested_at.is_not(None)
             ) or bool(move_jobs(connection, requeue, **_holding(job)))
@@ -218,6 +218,9 @@ def _is_recorded(connection: Connection, job: Job, result: dict[str, Any]) -> bo
 _MINE = and_(
     jobs.c.id == bindparam("held_id"), jobs.c.attempt == bindparam("held_attempt"), RUNNING
 )
+
+
+_HOLD_MINE = select(jobs.c.id).where(_MINE).with_for_update()
 
 
 def _holding(job: Job) -> dict[str, Any]:

@@ -104,7 +104,11 @@ class Upkeep:
             those = jobs.c.id.in_(_slice(connection, *late))
             error = error_to_json(TimedOut("The job's timeout_s passed before it could end."))
             ended = {**self._ended(), "lease_until": None}
-            return move_jobs(connection, Move.FAIL, those, *late, error=error, **ended)
+            asked = jobs.c.cancel_requested_at.is_not(None)
+            return [
+                *move_jobs(connection, Move.CANCEL, those, *late, asked, **ended),
+                *move_jobs(connection, Move.FAIL, those, *late, error=error, **ended),
+            ]
 
     def due_by_engine(self, limit: int = SLICE) -> dict[str, int]:
         """How many jobs could be claimed now, by engine; none is counted beyond `limit`."""
@@ -129,7 +133,7 @@ class Upkeep:
                         break
 
     def results_past_retention(self) -> list[Job]:
-        """A slice of the jobs whose pictures may go: delete these, then say so."""
+        """A slice of the jobs whose pictures may go: say so, then delete these."""
         return self._slice_by(
             jobs.c.retain_until,
             jobs.c.pictures_gone_at.is_(None),

@@ -17,7 +17,7 @@ import worker.watch
 from shared.db import now_ms
 from shared.jobs.job import Job
 from shared.jobs.leases import LeaseStore, Pulse
-from shared.jobs.moves import record_event
+from shared.jobs.moves import record_events
 from shared.jobs.state import JobState
 from shared.jobs.tables import jobs
 from shared.services import Services
@@ -67,7 +67,7 @@ class Unfenced(Planted):
             finished_at=now_ms(), lease_until=None,
         )  # fmt: skip
         with self._database.writing() as connection:
-            record_event(connection, replace(job, status=JobState.SUCCEEDED))
+            record_events(connection, [replace(job, status=JobState.SUCCEEDED)])
         return True
 
 

@@ -133,7 +133,7 @@ class Stage:
         self.servers.postgres.drop(self.database_name)
 
     def _commands(self) -> dict[str, list[str]]:
-        run = ["-m", "tests.chaos.worker", "run", "--queues"]
+        run = ["-m", "tests.chaos.worker_main", "run", "--queues"]
         bug = ["--bug", self._bug] if self._bug else []
         return {
             **{name: ["-m", "api", "serve"] for name in APIS},

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import update
 
 from shared.edits import MaskImage
-from shared.errors import ImageInUse, NotFound, TimedOut
+from shared.errors import ImageInUse, NotFound, StorageUnavailable, TimedOut
 from shared.jobs.state import JobState
 from shared.jobs.tables import jobs
+from shared.objects import FolderStore
 from shared.services import Services
 from tests.factories import Factory, a_result, a_spec, history, let_pass, row_of
 from worker.pictures import discard_result
@@ -219,18 +221,49 @@ def test_pictures_and_row_go_together_when_both_are_past_their_retention(
     services.upkeep.say_that_pictures_are_gone(job)  # another sweep, a moment later
 
 
-def test_pictures_are_deleted_again_when_the_sweep_died_before_it_said_so(
+class Stubborn(FolderStore):
+    """One object cannot be deleted."""
+
+    key = ""
+
+    def delete(self, key: str) -> None:
+        if key == self.key:
+            raise StorageUnavailable("away")
+        super().delete(key)
+
+
+def test_pictures_that_cannot_be_deleted_hold_up_no_others_and_no_url_leads_to_them(
     services: Services, make: Factory
 ) -> None:
-    job = make.running()
-    assert services.leases.succeed(job, a_result(job))
+    objects = Stubborn(services.settings.objects_folder)
+    services = replace(services, objects=objects)
+    done = []
+    for _ in range(2):
+        job = make.running()
+        result = a_result(job)
+        key = result["candidates"][0]["key"]
+        objects.put(key, b"picture")
+        assert services.leases.succeed(job, result)
+        done.append((job, key))
+    (first, objects.key), (second, going) = done
     let_pass(services.database, RETENTION_S + 1)
-    (due,) = services.upkeep.results_past_retention()
-    for key in due.object_keys:
-        services.objects.delete(key)  # and here it dies
     sweep(services)
     assert services.upkeep.results_past_retention() == []
-    assert services.jobs.get(job.account_id, job.id).pictures_gone_at is not None
+    for job in (first, second):
+        assert services.jobs.get(job.account_id, job.id).pictures_gone_at is not None
+    assert objects.get(objects.key) == b"picture"  # the collector takes it later
+    with pytest.raises(NotFound):
+        objects.get(going)
+
+
+def test_a_job_whose_owner_asked_is_canceled_when_its_deadline_passes_in_a_hanging_engine(
+    services: Services, make: Factory
+) -> None:
+    job = make.running(timeout_s=10)
+    services.jobs.cancel(job.account_id, job.id)
+    let_pass(services.database, 10 + LEASE_S + 1)
+    (ended,) = services.upkeep.fail_overdue()
+    assert ended.status is JobState.CANCELED
 
 
 def test_an_image_stays_when_an_active_job_needs_it_and_goes_when_none_does(

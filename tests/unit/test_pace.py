@@ -69,3 +69,10 @@ def test_a_pace_is_finite_when_every_job_took_no_time() -> None:
     pace = pace_of([Run(0, 0, 0)] * 10, threads=1)
     assert pace.eta_s(10) is not None
     assert pace.per_s == 1000
+
+
+def test_a_time_without_any_worker_does_not_count_though_somebody_waited() -> None:
+    before = served([0] * 25, servers=1, took_ms=100)
+    after = [Run(0, run.claimed_at + 600_000, run.finished_at + 600_000) for run in before]
+    pace = pace_of([*before, *after], threads=1)
+    assert pace.per_s == pytest.approx(10, rel=0.1)
