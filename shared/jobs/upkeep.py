@@ -51,7 +51,10 @@ class Upkeep:
         lapsed = (RUNNING, jobs.c.lease_until < now_ms())
         lost = {"lease_until": None, "losses": jobs.c.losses + 1}
         with self._database.writing() as connection:
-            those = jobs.c.id.in_(_slice(connection, *lapsed))
+            ids = _slice(connection, *lapsed)
+            if not ids:
+                return []
+            those = jobs.c.id.in_(ids)
             ended = {**lost, **self._ended()}
             return [
                 *move_jobs(
@@ -82,7 +85,10 @@ class Upkeep:
             jobs.c.started_at.is_(None),
         )
         with self._database.writing() as connection:
-            those = jobs.c.id.in_(_slice(connection, *late))
+            ids = _slice(connection, *late)
+            if not ids:
+                return []
+            those = jobs.c.id.in_(ids)
             return move_jobs(connection, Move.EXPIRE, those, *late, **self._ended())
 
     def fail_overdue(self) -> list[Job]:
@@ -100,7 +106,10 @@ class Upkeep:
             ),
         )
         with self._database.writing() as connection:
-            those = jobs.c.id.in_(_slice(connection, *late))
+            ids = _slice(connection, *late)
+            if not ids:
+                return []
+            those = jobs.c.id.in_(ids)
             error = error_to_json(TimedOut("The job's timeout_s passed before it could end."))
             ended = {**self._ended(), "lease_until": None}
             return move_jobs(connection, Move.FAIL, those, *late, error=error, **ended)
