@@ -32,7 +32,7 @@ class EnginesUp:
 
     def seen(self, worker_id: str, engine: str, model_digest: str, threads: int) -> None:
         """Say that a worker is alive."""
-        with self._database.writing() as connection:
+        with self._database.writing_at_once() as connection:
             row = {"engine": engine, "model_digest": model_digest, "threads": threads}
             statement = insert_unless_there(connection, workers).values(
                 id=worker_id, seen_at=now_ms(), **row
@@ -45,12 +45,12 @@ class EnginesUp:
 
     def gone(self, worker_id: str) -> None:
         """Say that a worker has ended."""
-        with self._database.writing() as connection:
+        with self._database.writing_at_once() as connection:
             connection.execute(delete(workers).where(workers.c.id == worker_id))
 
     def forget_dead(self) -> None:
         """Delete the rows of workers that ended without a word."""
-        with self._database.writing() as connection:
+        with self._database.writing_at_once() as connection:
             connection.execute(delete(workers).where(workers.c.seen_at < now_ms() - self._alive_ms))
 
     def all(self) -> dict[str, EngineUp]:
@@ -64,5 +64,5 @@ class EnginesUp:
             .where(workers.c.seen_at >= now_ms() - self._alive_ms)
             .group_by(workers.c.engine)
         )
-        with self._database.reading() as connection:
+        with self._database.reading_at_once() as connection:
             return {row.engine: EngineUp(*row) for row in connection.execute(query)}

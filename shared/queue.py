@@ -101,8 +101,8 @@ _making = threading.Lock()  #: that memory has one queue of a name
 @cache
 def envelope_of(task: str, queue: str, *arguments: str) -> Envelope:
     """What calls the task, made by sending it once to a broker in this process's memory."""
-    app, gap = _app("memory://", {}), str(uuid.uuid4())
-    with _making, app.connection() as connection:
+    gap = str(uuid.uuid4())
+    with _making, _app("memory://", {}) as app, app.connection() as connection:
         app.send_task(task, args=list(arguments), queue=queue, task_id=gap)
         message = connection.default_channel._get(queue)
     message["properties"]["delivery_tag"] = gap

@@ -52,7 +52,10 @@ class Upkeep:
         lapsed = (RUNNING, jobs.c.lease_until < now_ms())
         lost = {"lease_until": None, "losses": jobs.c.losses + 1}
         with self._database.writing() as connection:
-            those = jobs.c.id.in_(_slice(connection, *lapsed))
+            ids = _slice(connection, *lapsed)
+            if not ids:
+                return []
+            those = jobs.c.id.in_(ids)
             ended = {**lost, **self._ended()}
             return [
                 *move_jobs(
@@ -83,7 +86,10 @@ class Upkeep:
             jobs.c.started_at.is_(None),
         )
         with self._database.writing() as connection:
-            those = jobs.c.id.in_(_slice(connection, *late))
+            ids = _slice(connection, *late)
+            if not ids:
+                return []
+            those = jobs.c.id.in_(ids)
             return move_jobs(connection, Move.EXPIRE, those, *late, **self._ended())
 
     def fail_overdue(self) -> list[Job]:
@@ -101,7 +107,10 @@ class Upkeep:
             ),
         )
         with self._database.writing() as connection:
-            those = jobs.c.id.in_(_slice(connection, *late))
+            ids = _slice(connection, *late)
+            if not ids:
+                return []
+            those = jobs.c.id.in_(ids)
             error = error_to_json(TimedOut("The job's timeout_s passed before it could end."))
             ended = {**self._ended(), "lease_until": None}
             asked = jobs.c.cancel_requested_at.is_not(None)
