@@ -63,7 +63,7 @@ _AT_ONCE: dict[str, dict[str, Any]] = {
 _READING_AT_ONCE = {**_AT_ONCE, "sqlite": _READING["sqlite"]}
 
 #: What libpq is told unless the URL says otherwise. A server that vanished without a word is
-#: noticed within 15 s; a process that was frozen inside a transaction holds its locks as long.
+#: noticed within 15 s; a process that was frozen inside a transaction holds its locks for 5 s.
 _LIBPQ: dict[str, Any] = {
     "application_name": "towline",
     "connect_timeout": 5,
@@ -72,7 +72,7 @@ _LIBPQ: dict[str, Any] = {
     "keepalives_count": 2,
     "tcp_user_timeout": 15_000,
     "options": (
-        "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s"
+        "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=5s"
     ),
 }
 #: A statement is planned for its values each time, and a pooler may stand between.

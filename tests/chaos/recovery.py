@@ -36,6 +36,7 @@ NEEDS = {
 }
 RECLAIM = 1.2  #: leases, from the end of a worker to the next claim of its job
 CANCEL_S = 3.0  #: and a heartbeat: until a running job has stopped
+HELD_S = 5.5  #: PostgreSQL ends a transaction whose owner says nothing for 5 s
 NOTICE_S = 0.3  #: a fault that hits while a sign of life is on its way
 
 Span = tuple[float, float]
@@ -213,7 +214,8 @@ def _machinery(recoveries: list[Recovery], outages: dict[str, list[Span]]) -> li
     """When something was away without which nobody claims a lost job again.
 
     Beat and worker-io, each until it works again; a server, until the first worker does (they
-    may wait for S3 with every thread); and all workers at once.
+    may wait for S3 with every thread); all workers at once; and a worker that is frozen, or cut
+    off from the database, for as long as it may hold the very job that it was claiming.
     """
     spans = [
         (felt.played.began_at, felt.until) for felt in recoveries if felt.process in (IO, BEAT)
@@ -225,6 +227,9 @@ def _machinery(recoveries: list[Recovery], outages: dict[str, list[Span]]) -> li
             if felt.has_recovered:
                 until = first.get(felt.played.began_at, felt.until)
                 first[felt.played.began_at] = min(until, felt.until)
+        if felt.process in WORKERS and felt.played.fault.kind in ("freeze", "cut"):
+            held_until = min(felt.played.ended_at, felt.played.began_at + HELD_S)
+            spans.append((felt.played.began_at, held_until))
     nobody = outages[WORKERS[0]]
     for name in WORKERS[1:]:
         nobody = _both(nobody, outages[name])

@@ -13,12 +13,14 @@ from typing import Any
 import psycopg
 import pytest
 import structlog
+from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from shared import db
 from shared.errors import DatabaseUnavailable
 from shared.jobs.leases import LeaseStore
 from shared.jobs.state import JobState
+from shared.jobs.tables import jobs
 from shared.services import Services
 from tests.api.calling import caller_of, is_problem
 from tests.crew import Crew, wait_until
@@ -247,6 +249,18 @@ def test_a_worker_goes_on_claiming_when_the_server_was_restarted_under_it(
     after = make.job(is_stored=True)  # nobody is woken up but by the sweep
     assert crew.wait_for_end(after).status is JobState.SUCCEEDED
     assert all(member.process.poll() is None for member in crew.members)
+
+
+def test_a_job_is_claimed_by_another_when_a_worker_was_cut_off_in_the_middle_of_its_claim(
+    services: Services, make: Factory
+) -> None:
+    """The cut-off one holds the row until the server gives it up, well before a lease is over."""
+    job = make.job()
+    with pytest.raises(DatabaseUnavailable), services.database.writing() as connection:  # noqa: PT012
+        connection.execute(select(jobs.c.id).where(jobs.c.id == job.id).with_for_update())
+        assert services.leases.claim_next("warp", "another") is None
+        wait_until(lambda: services.leases.claim_next("warp", "another"), limit_s=9)
+        connection.execute(select(jobs.c.id))
 
 
 def test_there_is_no_deadlock_when_everything_happens_at_once(
