@@ -26,8 +26,9 @@ CAT = (REPOSITORY / "infra" / "embedded" / "sample" / "image.png").read_bytes()
 RECT = [100, 40, 260, 200]
 DRAGS = [{"handle": [168, 87], "target": [167, 72]}]
 STEPS = 3
-QUICK = {"steps": 2, "guidance": 1}  #: half the work
+QUICK = {"steps": STEPS, "guidance": 1}  #: half the work
 LONG = 50  #: steps of an edit that is not meant to end
+PATIENCE_S = 120.0  #: with what takes seconds on a quiet machine
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,9 @@ def service(start_any_service: StartService) -> EmbeddedService:
     service = start_any_service(
         TOWLINE_ENGINES="warp,lightningdrag",
         TOWLINE_MODEL_DIR=str(CHECKPOINTS),
-        TOWLINE_BATCH_WAIT_MS="2500",  # on a slow machine jobs come slowly
+        TOWLINE_BATCH_WAIT_MS="500",
+        TOWLINE_HEARTBEAT_S="0.5",  # how soon a cancel is heard of
+        TOWLINE_DRAIN_S="0.5",
     )
     service.wait_until_up()
     return service
@@ -58,31 +61,30 @@ def body(image: str, **options: Any) -> dict[str, Any]:
         "mask": {"rect": RECT},
         "drags": DRAGS,
         "engine": "lightningdrag",
-        "options": {"steps": STEPS, **options},
+        "options": options,
     }
 
 
-def watched(editor: Editor, job: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
-    """The job once it is final, and the steps that were seen on the way."""
-    seen: list[int] = []
-    deadline_s = time.monotonic() + 120
+@pytest.fixture(scope="module")
+def watched(editor: Editor, image: str) -> tuple[dict[str, Any], list[int]]:
+    """A job with a seed of the server's choice, and the steps that were seen on the way."""
+    job, seen = editor.submit(**body(image, **QUICK)), [0]
+    assert job["progress"] == {"step": 0, "steps": STEPS}
+    deadline_s = time.monotonic() + PATIENCE_S
     while job["status"] not in FINAL:
         assert time.monotonic() < deadline_s, job
         job = editor.api.get(f"/v1/jobs/{job['id']}").json()
-        assert job["progress"]["steps"] in (STEPS, LONG)
-        if not seen or job["progress"]["step"] != seen[-1]:
+        assert job["progress"]["steps"] == STEPS
+        if job["progress"]["step"] != seen[-1]:
             seen.append(job["progress"]["step"])
         time.sleep(0.02)
     return job, seen
 
 
 def test_an_edit_tells_its_steps_and_changes_nothing_outside_of_the_mask(
-    editor: Editor, image: str
+    editor: Editor, watched: tuple[dict[str, Any], list[int]]
 ) -> None:
-    job = editor.submit(**body(image, seed=7))
-    assert job["progress"] == {"step": 0, "steps": STEPS}
-    assert job["request"]["options"]["guidance"] == 3.0  # LCM's, which is loaded
-    job, seen = watched(editor, job)
+    job, seen = watched
     assert job["status"] == "succeeded", job["error"]
     assert seen == sorted(seen)
     assert len(seen) >= 3
@@ -98,11 +100,13 @@ def test_an_edit_tells_its_steps_and_changes_nothing_outside_of_the_mask(
     assert changed_HW[inside_HW].mean() > 0.5
 
 
-def test_an_edit_is_replayed_by_its_seed_bit_for_bit(editor: Editor, image: str) -> None:
+def test_an_edit_is_replayed_by_its_seed_bit_for_bit(
+    editor: Editor, image: str, watched: tuple[dict[str, Any], list[int]]
+) -> None:
     """The pictures' bytes, that is: a file names its job."""
-    first = editor.edit(**body(image, **QUICK))
+    first, _ = watched
     seed = first["result"]["candidates"][0]["seed"]
-    others = [editor.edit(**body(image, seed=each, **QUICK)) for each in (seed, seed + 1)]
+    others = [editor.edit(**body(image, seed=each, **QUICK)) for each in (seed, seed ^ 1)]
     made = [decode(editor.result(job)).pixels_HWC for job in (first, *others)]
     assert np.array_equal(made[0], made[1])
     assert not np.array_equal(made[0], made[2])
@@ -110,13 +114,9 @@ def test_an_edit_is_replayed_by_its_seed_bit_for_bit(editor: Editor, image: str)
 
 def test_an_edit_is_canceled_in_the_middle(editor: Editor, image: str) -> None:
     job = editor.submit(**body(image, steps=LONG))
+    assert job["request"]["options"]["guidance"] == 3.0  # LCM's, which is loaded
 
-    def step() -> int:
-        state = editor.api.get(f"/v1/jobs/{job['id']}").json()
-        assert state["status"] in ("queued", "running")
-        return int(state["progress"]["step"])
-
-    wait_until(lambda: step() >= 1, 60)
+    wait_until(lambda: any(progress(editor, [job])), PATIENCE_S)
     assert editor.api.post(f"/v1/jobs/{job['id']}/cancel").status_code == 200
     ended = editor.finish(job)
     assert (ended["status"], ended["result"]) == ("canceled", None)
@@ -125,21 +125,29 @@ def test_an_edit_is_canceled_in_the_middle(editor: Editor, image: str) -> None:
 
 def test_jobs_share_a_batch_and_one_that_is_canceled_leaves_it(editor: Editor, image: str) -> None:
     work = {"steps": LONG, "guidance": 1}
+    before = editor.submit(**body(image, **work))  # while it runs, the others gather in the line
+    wait_until(lambda: any(progress(editor, [before])), PATIENCE_S)
     jobs = [editor.submit(**body(image, seed=seed, **work)) for seed in (1, 2, 3)]
-    ids = [job["id"] for job in jobs]
+    wait_until(lambda: len(progress(editor, jobs)) == 3, PATIENCE_S)
+    cancel(editor, before)
+    wait_until(lambda: len(steps := progress(editor, jobs)) == 3 and all(steps), PATIENCE_S)
+    cancel(editor, jobs.pop(1))
+    reached = max(progress(editor, jobs))
+    wait_until(lambda: min(progress(editor, jobs)) > reached, PATIENCE_S)
+    for job in jobs:
+        cancel(editor, job)
 
-    def running() -> list[int]:
-        states = [editor.api.get(f"/v1/jobs/{job_id}").json() for job_id in ids]
-        return [state["progress"]["step"] for state in states if state["status"] == "running"]
 
-    wait_until(lambda: len(running()) == 3 and all(running()), 60)
-    assert max(running()) - min(running()) <= 1  # none waits for another
-    editor.api.post(f"/v1/jobs/{ids[1]}/cancel")
-    assert editor.finish(jobs[1])["status"] == "canceled"
-    reached = max(running())
-    wait_until(lambda: len(running()) == 2 and min(running()) > reached, 60)
-    for job_id in (ids[0], ids[2]):
-        editor.api.post(f"/v1/jobs/{job_id}/cancel")
+def progress(editor: Editor, jobs: list[dict[str, Any]]) -> list[int]:
+    """How far those are that run."""
+    states = [editor.api.get(f"/v1/jobs/{job['id']}").json() for job in jobs]
+    return [state["progress"]["step"] for state in states if state["status"] == "running"]
+
+
+def cancel(editor: Editor, job: dict[str, Any]) -> None:
+    """Cancel a job that runs."""
+    assert editor.api.post(f"/v1/jobs/{job['id']}/cancel").status_code == 200
+    assert editor.finish(job)["status"] == "canceled"
 
 
 @pytest.mark.parametrize(
@@ -173,26 +181,21 @@ def test_a_model_folder_that_cannot_be_used_is_said_when_the_service_starts(
     start_service: StartService, tmp_path: object
 ) -> None:
     service = start_service(TOWLINE_ENGINES="lightningdrag", TOWLINE_MODEL_DIR=str(tmp_path))
-    assert service.process.wait(120) == 1
+    assert service.process.wait(PATIENCE_S) == 1
     assert "unet/diffusion_pytorch_model.safetensors" in service.said
     assert "public at" in service.said
 
 
 def test_a_drain_gives_an_edit_back_between_two_steps(
-    start_service: StartService, image: str
+    service: EmbeddedService, editor: Editor, image: str
 ) -> None:
-    service = start_service(
-        TOWLINE_ENGINES="warp,lightningdrag",
-        TOWLINE_MODEL_DIR=str(CHECKPOINTS),
-        TOWLINE_DRAIN_S="0.5",
-    )
-    service.wait_until_up()
-    with service.api() as api:
-        own = Editor(api)
-        job = own.submit(**body(own.upload(CAT)["id"], steps=LONG))
-        wait_until(lambda: api.get(f"/v1/jobs/{job['id']}").json()["progress"]["step"] >= 1, 60)
-        service.child("worker-lightningdrag").signal(15)
-        wait_until(lambda: api.get(f"/v1/jobs/{job['id']}").json()["status"] == "queued", 10)
-        wait_until(lambda: api.get(f"/v1/jobs/{job['id']}").json()["attempt"] == 2, 60)
-        api.post(f"/v1/jobs/{job['id']}/cancel")
-        assert own.finish(job)["status"] == "canceled"
+    job = editor.submit(**body(image, steps=LONG, guidance=1))
+
+    def now(name: str) -> Any:
+        return editor.api.get(f"/v1/jobs/{job['id']}").json()[name]
+
+    wait_until(lambda: any(progress(editor, [job])), PATIENCE_S)
+    service.child("worker-lightningdrag").signal(15)
+    wait_until(lambda: now("status") == "queued", PATIENCE_S)
+    wait_until(lambda: now("attempt") == 2, PATIENCE_S)
+    cancel(editor, job)

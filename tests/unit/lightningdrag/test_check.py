@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.golden.place import CHECKPOINTS
+from worker.__main__ import main
 from worker.engines.lightningdrag.checkpoint import FILES, find_files
 
 REPOSITORY = Path(__file__).parents[3]
@@ -34,24 +35,33 @@ def test_without_the_models_libraries_the_check_says_what_to_install(tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheduler", ["lcm", "ddim"])
-def test_a_usable_folder_is_named_with_its_digest(scheduler: str) -> None:
+def test_a_usable_folder_is_named_with_its_digest() -> None:
     pytest.importorskip("diffusers")
-    done = check(CHECKPOINTS, "--scheduler", scheduler)
-    digest = find_files(CHECKPOINTS, scheduler).digest()
-    assert done.stdout == f"{CHECKPOINTS} is usable with {scheduler}\nsha256 {digest}\n"
+    done = check(CHECKPOINTS)
+    digest = find_files(CHECKPOINTS, "lcm").digest()
+    assert done.stdout == f"{CHECKPOINTS} is usable with lcm\nsha256 {digest}\n"
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.slow
+def test_without_lcm_the_folder_is_another(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("diffusers")
+    assert main(["model", "check", str(CHECKPOINTS), "--scheduler", "ddim"]) == 0
+    digest = find_files(CHECKPOINTS, "ddim").digest()
+    said = capsys.readouterr().out
+    assert said == f"{CHECKPOINTS} is usable with ddim\nsha256 {digest}\n"
+    assert digest != find_files(CHECKPOINTS, "lcm").digest()
+
+
 def test_a_folder_that_cannot_be_used_is_named_with_everything_that_is_wrong(
-    tmp_path: Path,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("diffusers")
-    done = check(tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert len(done.stderr.splitlines()) == 1 + len(FILES)
+    assert main(["model", "check", str(tmp_path)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1 + len(FILES)
     copy = tmp_path / "model"
     shutil.copytree(CHECKPOINTS, copy)
     (copy / FILES["vae"].place / FILES["vae"].names[0]).unlink()
-    assert check(copy).stderr.splitlines()[1:] == [FILES["vae"].missing()]
+    assert main(["model", "check", str(copy)]) == 1
+    assert capsys.readouterr().err.splitlines()[1:] == [FILES["vae"].missing()]

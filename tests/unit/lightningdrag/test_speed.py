@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
 from unittest.mock import MagicMock
@@ -136,23 +136,29 @@ def test_more_fixed_sizes_than_torch_compiles_of_one_function_are_all_compiled(
     ],
 )
 def test_a_pass_is_taken_where_it_is_quicker_than_the_plain_call_and_else_is_off(
-    seconds: list[float], pays_from: int
+    seconds: list[float], pays_from: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unet = tiny_model().networks.unet
     predictor, clock = FixedPredictor(unet, Speed(fixed=FIXED[:1])), iter(seconds)
     weigh(predictor, predictor.speed, lambda call, device: next(clock))
     assert next(clock, None) is None
-    rows: list[int] = []
-
-    def counted(unet: Any, sample: torch.Tensor, *given: Any) -> torch.Tensor:
-        rows.append(len(sample))
-        return predict_noise(unet, sample, *given)
-
-    predictor.predict = counted
-    with torch.inference_mode():
-        for candidates in range(1, 5):
+    taken: list[int] = []
+    monkeypatch.setattr(predictor, "predict", lambda unet, sample, *_: taken.append(len(sample)))
+    monkeypatch.setattr(predictor, "eager", Plain(taken))
+    for candidates in range(1, 5):
+        with suppress(AttributeError):  # there is no noise to give back
             one_call(predictor, unet, FIXED[0]._replace(candidates=candidates))()
-    assert rows == [4] * (5 - pays_from)
+    assert taken == [-n for n in range(1, min(pays_from, 5))] + [4] * (5 - pays_from)
+
+
+class Plain:
+    """Notes the plain calls, with a minus, and makes none."""
+
+    def __init__(self, taken: list[int]) -> None:
+        self.taken = taken
+
+    def on(self, conditioning: object, latents: torch.Size) -> Callable[..., None]:
+        return lambda sample, timestep: self.taken.append(-len(sample))
 
 
 def test_a_call_is_timed_some_times_after_one_that_is_not_counted() -> None:
@@ -203,18 +209,19 @@ def test_a_captured_call_works_on_tensors_that_stay_where_they_are(
         monkeypatch.setattr(torch.cuda, name, lambda *_, **__: nullcontext())
     monkeypatch.setattr(torch.cuda, "CUDAGraph", StandInGraph)
     model = tiny_model()
-    predictor = FixedPredictor(model.networks.unet, Speed(cuda_graphs=True, fixed=FIXED))
+    fixed = (Pass(8, 16, 2, True), Pass(8, 16, 3, True), Pass(8, 16, 1, False))
+    predictor = FixedPredictor(model.networks.unet, Speed(cuda_graphs=True, fixed=fixed))
     StandInGraph.predictor = predictor
     warm_up(Pipeline(model, predictor), predictor.speed, always_pays)
-    assert predictor._captured.keys() == set(FIXED)
+    assert predictor._captured.keys() == set(fixed)
     before = StandInGraph.replays
     for edits in ([canvas_edit(0)], [canvas_edit(1, candidates=3)], [canvas_edit(2, guidance=0)]):
         wanted = final_latents(Pipeline(model), edits)
         found = final_latents(Pipeline(model, predictor), edits)
         assert_same(found[0], wanted[0])
     assert StandInGraph.replays == before + 3 * 3
-    predictor.take_from(FIXED[0], 5)
-    assert predictor._captured.keys() == set(FIXED[1:])
+    predictor.take_from(fixed[0], 3)
+    assert predictor._captured.keys() == set(fixed[1:])
 
 
 def test_cuda_graphs_are_refused_where_there_is_no_cuda() -> None:

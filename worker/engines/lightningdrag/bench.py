@@ -1,202 +1,172 @@
 """`python -m worker.engines.lightningdrag.bench`: how long an edit takes here, switch by switch.
 
 Full sizes, weights as torch makes them (the time does not depend on their values), 512 x 512, the
-demo's defaults. For each variant and work: milliseconds of a pass, start to end, the median of
-some; the most memory; and how much of the time the counted work would take at the speed at which
-this device multiplies large matrices. Then each precision against float32, same weights and draws.
-No variant is begun after five minutes, so that all of it is done within eight.
+demo's defaults. For each variant and work: milliseconds of a pass from pictures to bytes, the
+median of some; the most memory; how much of the time the counted work would take at the speed at
+which this device multiplies large matrices; and how far the latents are from those of float32, with
+the same weights and draws.
+
+No variant is begun after five minutes, and after seven and a half the process ends as it is, so all
+of it is done within eight. One that fails says why, and the others go on. `--tiny --device cpu`
+tries the command where there is no GPU; its times say nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import platform
+import shlex
+import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import partial
-from statistics import median
-from typing import NamedTuple
+from collections.abc import Iterator
+from pathlib import Path
 
-import numpy as np
+import diffusers
 import torch
-from torch import Tensor
 
-from shared.canvas import LATENT_PX
-from worker.engines.lightningdrag.batch import CanvasEdit, gather
-from worker.engines.lightningdrag.build import DTYPES
 from worker.engines.lightningdrag.config import DtypeName
-from worker.engines.lightningdrag.flops import (
-    FULL_SIZE,
-    SIDE_PX,
-    TERA,
-    blank_model,
-    count,
-    demo_edit,
+from worker.engines.lightningdrag.timing import (
+    FULL,
+    GIBI,
+    TINY,
+    WORK,
+    Bench,
+    Sizes,
+    Times,
+    Variant,
+    variants,
 )
-from worker.engines.lightningdrag.networks import Configs
-from worker.engines.lightningdrag.pipeline import Pipeline
-from worker.engines.lightningdrag.speed import Pass, Speed, at_work, speed_up
-from worker.engines.lightningdrag.warm_up import warm_up
 
-GIBI = 2**30
-MATRIX_SIDE = 8192
-
-#: Candidates of each edit that is run together.
-WORK: dict[str, tuple[int, ...]] = {
-    "1 candidate": (1,),
-    "4 candidates": (4,),
-    "8 jobs of 1": (1,) * 8,
-}
+PROGRAM = "python -m worker.engines.lightningdrag.bench"
+RESULTS = Path("benchmarks/results/lightningdrag.md")
+TITLES = ("variant", "work", "ms", "ms an edit", "GiB", "TFLOP", "of floor", "rel", "ready s")
+BEGIN_S, END_S = 300.0, 450.0
 
 
-class Variant(NamedTuple):
-    """A precision and its switches."""
+class Outputs:
+    """Lines for the screen and into a file, each of them at once."""
 
-    name: str
-    dtype: DtypeName
-    speed: Speed
+    def __init__(self, out: Path | None) -> None:
+        self.out = out
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text("")
 
+    def line(self, text: str) -> None:
+        """Show and write down a line."""
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+        if self.out is not None:
+            with self.out.open("a") as file:
+                file.write(f"{text}\n")
 
-def variants(passes: tuple[Pass, ...]) -> list[Variant]:
-    """Each switch alone, then together; what takes long to prepare comes last."""
-    last, graphs = Speed(channels_last=True), Speed(cuda_graphs=True, fixed=passes)
-    return [
-        Variant("float32", "float32", Speed()),
-        Variant("float16", "float16", Speed()),
-        Variant("bfloat16", "bfloat16", Speed()),
-        Variant("float16, flash", "float16", Speed(kernels=("flash", "efficient"))),
-        Variant("float16, cudnn", "float16", Speed(kernels=("cudnn", "flash", "efficient"))),
-        Variant("float16, channels last", "float16", last),
-        Variant("float16, graphs", "float16", graphs),
-        Variant("float16, graphs, last", "float16", replace(graphs, channels_last=True)),
-        Variant("float16, compiled", "float16", Speed(compile=True, fixed=passes[1:2])),
-        Variant(
-            "float16, all",
-            "float16",
-            Speed(channels_last=True, compile=True, cuda_graphs=True, fixed=passes[1:2]),
-        ),
-    ]
+    def end_process(self) -> None:
+        """The time is over, whatever is being done."""
+        self.line("\nEnded before all was done: out of time.")
+        os._exit(1)
 
 
-def edits_of(candidates: tuple[int, ...], side_px: int) -> list[CanvasEdit]:
-    """One edit for each number of candidates, every one with a picture and seeds of its own."""
-    random = np.random.default_rng(0)
-    edits = []
-    for number, each in enumerate(candidates):
-        picture = random.integers(0, 256, (side_px, side_px, 3), np.uint8)
-        seeds = tuple(100 * number + index for index in range(each))
-        edits.append(replace(demo_edit(each, side_px), picture_HWC=picture, seeds=seeds))
-    return edits
+def row(*cells: str) -> str:
+    """A row of the table."""
+    return f"| {' | '.join(cells)} |"
 
 
-class Bench:
-    """One device, one set of sizes."""
-
-    def __init__(self, device: str, configs: Configs = FULL_SIZE, side_px: int = SIDE_PX) -> None:
-        self.device = torch.device(device)
-        self.configs = configs
-        self.side_px = side_px
-        latents = side_px // LATENT_PX
-        sizes = sorted({sum(candidates) for candidates in WORK.values()})
-        self.passes = tuple(Pass(latents, latents, size, guided=True) for size in sizes)
-
-    def pipeline(self, variant: Variant) -> Pipeline:
-        """The same weights for every variant, but for their precision."""
-        torch.manual_seed(0)
-        model = blank_model(self.configs, str(self.device), DTYPES[variant.dtype])
-        return Pipeline(model, speed_up(model, variant.speed))
-
-    def times(self, variant: Variant, repeats: int) -> Iterator[tuple[str, float, float]]:
-        """Of each work: its name, milliseconds, GiB at the most."""
-        pipeline = self.pipeline(variant)
-        with at_work(self.device, variant.speed):
-            warm_up(pipeline, variant.speed)
-            for name, candidates in WORK.items():
-                run = partial(pipeline.__call__, edits_of(candidates, self.side_px))
-                self._reset_peak()
-                taken = [self._time(run) for _ in range(repeats + 1)]
-                yield name, median(taken[1:]), self._peak_gib()
-
-    def final_latents(self, variant: Variant) -> Tensor:
-        """Of four candidates, as float32 on the CPU."""
-        pipeline = self.pipeline(variant)
-        with torch.inference_mode():
-            batch = gather(edits_of((4,), self.side_px), pipeline.model)
-            encoded = pipeline.encode(batch)
-            latents = pipeline.start(batch, encoded)
-            conditioning = pipeline.condition(batch, pipeline.hint(batch, encoded, latents))
-            *_, last = pipeline.denoise(batch, latents, conditioning)
-        return last.latents_N4hw.float().cpu()
-
-    def peak_tflops(self, dtype: DtypeName, side: int = MATRIX_SIDE) -> float:
-        """How fast the device multiplies two large matrices."""
-        matrix = torch.ones(side, side, device=self.device, dtype=DTYPES[dtype])
-        taken_ms = median(self._time(lambda: matrix @ matrix) for _ in range(5))
-        return 2 * side**3 / TERA / (taken_ms / 1000)
-
-    def _time(self, call: Callable[[], object]) -> float:
-        self._finish()
-        start = time.perf_counter()
-        call()
-        self._finish()
-        return (time.perf_counter() - start) * 1000
-
-    def _finish(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
-    def _reset_peak(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
-
-    def _peak_gib(self) -> float:
-        return (
-            torch.cuda.max_memory_allocated(self.device) / GIBI
-            if self.device.type == "cuda"
-            else 0.0
-        )
+def timed_row(variant: str, times: Times, tflop: float) -> str:
+    """What was measured, as a row."""
+    return row(
+        variant,
+        times.work,
+        f"{times.taken_ms:.1f}",
+        f"{times.taken_ms / len(WORK[times.work]):.1f}",
+        f"{times.gib:.2f}" if times.gib else "",
+        f"{tflop:.2f}",
+        f"{times.of_floor:.0%}",
+        "" if times.rel is None else f"{times.rel:.1e}",
+        f"{times.ready_s:.0f}",
+    )
 
 
-def report(bench: Bench, repeats: int, until: float) -> Iterator[str]:
-    """The lines of the report; variants are begun until the clock says `until`."""
-    alone = {n: count(Pipeline(blank_model(bench.configs)), n) for n in (1, 4)}
-    counted = {
-        name: sum(sum(alone[n].values()) for n in candidates) for name, candidates in WORK.items()
-    }
-    if bench.device.type == "cuda":
-        yield f"{torch.cuda.get_device_name(bench.device)}, torch {torch.__version__}"
-    peaks: dict[DtypeName, float] = {}
-    yield f"{'variant':26}{'work':14}{'ms':>9}{'GiB':>7}{'TFLOP':>8}{'of peak':>9}"
-    for variant in variants(bench.passes):
-        if time.monotonic() > until:
-            yield f"{variant.name:26}not begun: out of time"
+def report(bench: Bench, chosen: list[Variant], until_s: float) -> Iterator[str]:
+    """The lines of the table; variants are begun until the monotonic clock says `until_s`."""
+    counted = bench.counted()
+    yield row(*TITLES)
+    yield row(*("---" for _ in TITLES))
+    for variant in chosen:
+        if time.monotonic() > until_s:
+            yield row(variant.name, "not begun: out of time")
             continue
-        if variant.dtype not in peaks:
-            peaks[variant.dtype] = bench.peak_tflops(variant.dtype)
-            yield f"large matrices, {variant.dtype}: {peaks[variant.dtype]:.0f} TFLOP/s"
-        for name, taken_ms, gib in bench.times(variant, repeats):
-            share = counted[name] / peaks[variant.dtype] / (taken_ms / 1000)
-            numbers = f"{taken_ms:9.1f}{gib:7.2f}{counted[name]:8.2f}{share:9.1%}"
-            yield f"{variant.name:26}{name:14}{numbers}"
-    exact, *others = variants(bench.passes)[:3]
-    wanted = bench.final_latents(exact)
-    for variant in others:
-        rel = float((bench.final_latents(variant) - wanted).norm() / wanted.norm())
-        yield f"{variant.name} against float32, same weights and draws: rel {rel:.1e}"
+        try:
+            for times in bench.times(variant, counted):
+                yield timed_row(variant.name, times, counted[times.work])
+            failed = None
+        except Exception as error:  # noqa: BLE001 - it says nothing of the other variants
+            failed = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        if failed is not None:  # outside of the handler, which holds what was too much
+            yield row(variant.name, failed.replace("|", "/"))
+        bench.forget()
 
 
-def main() -> int:
-    """Print the report as it is made."""
-    parser = argparse.ArgumentParser(prog="python -m worker.engines.lightningdrag.bench")
+def head(device: torch.device, sizes: Sizes, arguments: list[str]) -> str:
+    """The command, the hardware, and what the columns are."""
+    asked = ["git", "describe", "--always", "--dirty"]
+    try:
+        commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        commit = ""
+    hardware = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    if device.type == "cuda":
+        gpu = torch.cuda.get_device_properties(device)
+        hardware = f"{gpu.name}, {gpu.total_memory / GIBI:.0f} GiB; {hardware}"
+    return f"""# One edit of the lightningdrag engine
+
+    {shlex.join([*PROGRAM.split(), *arguments])}
+
+{hardware}. torch {torch.__version__}, CUDA {torch.version.cuda},
+cuDNN {torch.backends.cudnn.version()}, diffusers {diffusers.__version__},
+Python {platform.python_version()}, commit {commit or "unknown"}.
+
+{sizes.side_px} x {sizes.side_px}, LCM, {sizes.steps} steps, guided, random weights of {sizes.name}
+size.
+ms: a pass, from pictures to bytes, the median of the repeats. GiB: the most that was allocated,
+weights included. TFLOP: counted (`make flops`). Of floor: what the counted work would take at the
+speed of large matrices, by what it took. rel: of the final latents, against the first variant,
+same weights and draws. ready: to make, compile, capture. A fixed size is taken here whether it
+pays or not.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the report as it is made, and write it down; the exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(prog=PROGRAM)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--minutes", type=float, default=5.0, help="no variant is begun later")
-    asked = parser.parse_args()
-    until = time.monotonic() + 60 * asked.minutes
-    for line in report(Bench(asked.device), asked.repeats, until):
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
+    parser.add_argument("--skip", action="append", default=[], help="variants with this word")
+    parser.add_argument("--tiny", action="store_true", help="try the command, without a GPU")
+    parser.add_argument("--out", type=Path, help=f"{RESULTS}, unless tiny")
+    asked = parser.parse_args(given)
+    if asked.device.startswith("cuda") and not torch.cuda.is_available():
+        sys.stderr.write("bench: torch finds no CUDA here; --tiny --device cpu tries the command\n")
+        return 2
+    sizes = TINY if asked.tiny else FULL
+    outputs = Outputs(asked.out or (None if asked.tiny else RESULTS))
+    watchdog = threading.Timer(END_S, outputs.end_process)
+    watchdog.daemon = True
+    watchdog.start()
+    until_s = time.monotonic() + BEGIN_S
+    outputs.line(head(torch.device(asked.device), sizes, given))
+    half: DtypeName = "float16" if asked.device.startswith("cuda") else "bfloat16"
+    chosen = [
+        each
+        for each in variants(sizes, half)
+        if not any(word in each.name.split(", ") for word in asked.skip)
+    ]
+    for line in report(Bench(asked.device, sizes, asked.repeats), chosen, until_s):
+        outputs.line(line)
+    watchdog.cancel()
     return 0
 
 

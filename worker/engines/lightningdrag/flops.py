@@ -128,7 +128,7 @@ class Tally:
         calls.pop_all().close()
 
 
-def count(pipeline: Pipeline, candidates: int, side_px: int = SIDE_PX) -> dict[str, float]:
+def count(pipeline: Pipeline, edit: CanvasEdit) -> dict[str, float]:
     """TFLOP of one edit by part of the model."""
     networks = pipeline.networks
     named: dict[str, nn.Module] = {
@@ -142,12 +142,14 @@ def count(pipeline: Pipeline, candidates: int, side_px: int = SIDE_PX) -> dict[s
     counter = FlopCounterMode(display=False)
     tally = Tally(counter)
     with torch.inference_mode(), counter, tally.parts(named):
-        run(pipeline, demo_edit(candidates, side_px), tally)
+        run(pipeline, edit, tally)
     rest = counter.get_total_flops() - sum(tally.by_part.values())
     return {name: flop / TERA for name, flop in (*tally.by_part.items(), ("other", rest))}
 
 
-def demo_edit(candidates: int, side_px: int = SIDE_PX) -> CanvasEdit:
+def demo_edit(
+    candidates: int, side_px: int = SIDE_PX, steps: int = DEFAULTS["lcm"].steps
+) -> CanvasEdit:
     """An edit with the demo's defaults, of a picture in which everything may change."""
     near, far = side_px // 5, 2 * side_px // 5
     return CanvasEdit(
@@ -155,7 +157,7 @@ def demo_edit(candidates: int, side_px: int = SIDE_PX) -> CanvasEdit:
         mask_HW=np.ones((side_px, side_px), np.bool_),
         pairs=Pairs(((near, near),), ((far, far),)),
         seeds=tuple(range(candidates)),
-        steps=DEFAULTS["lcm"].steps,
+        steps=steps,
         guidance=DEFAULTS["lcm"].guidance,
     )
 
@@ -177,7 +179,7 @@ def main() -> int:
     """Print the table, and as its last two lines the totals."""
     counts = {}
     for candidates in (1, 4):
-        counts[candidates] = count(Pipeline(blank_model()), candidates)
+        counts[candidates] = count(Pipeline(blank_model()), demo_edit(candidates))
     write = sys.stdout.write
     write(f"TFLOP of one edit, {SIDE_PX} x {SIDE_PX}, LCM, guided\n")
     write(f"{'part':24}{'1 candidate':>14}{'4 candidates':>14}\n")

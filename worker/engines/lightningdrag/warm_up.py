@@ -43,11 +43,17 @@ Timer = Callable[[Callable[[], object], torch.device], float]
 
 def warm_up(pipeline: Pipeline, speed: Speed, timer: Timer | None = None) -> None:
     """Make every fixed pass, and weigh each against the plain call."""
+    make_passes(pipeline, speed)
+    if isinstance(pipeline.predictor, FixedPredictor):
+        with at_work(pipeline.model.device, speed):
+            weigh(pipeline.predictor, speed, timer or seconds_of)
+
+
+def make_passes(pipeline: Pipeline, speed: Speed) -> None:
+    """A blank edit of each fixed size, start to end: compiles, captures, and fills the caches."""
     with at_work(pipeline.model.device, speed, may_compile=True):
         for place in speed.fixed:
             pipeline([blank_edit(place)])
-        if isinstance(pipeline.predictor, FixedPredictor):
-            weigh(pipeline.predictor, speed, timer or seconds_of)
 
 
 @torch.inference_mode()
@@ -82,6 +88,7 @@ def one_call(predictor: Predictor, unet: UNet2DConditionModel, place: Pass) -> C
 
 def blank_conditioning(unet: UNet2DConditionModel, place: Pass) -> Conditioning:
     """Zeros in the shape of what edits of this pass say to the UNet."""
+    device, dtype = unet.device, unet.dtype  # diffusers looks through all of its modules for them
     rows = place.candidates * (2 if place.guided else 1)
     found = {}
     for block in BLOCKS:
@@ -90,7 +97,7 @@ def blank_conditioning(unet: UNet2DConditionModel, place: Pass) -> Conditioning:
         counts = (tokens, tokens, TEXT_TOKENS, TEXT_TOKENS, IMAGE_TOKENS, IMAGE_TOKENS)
         sizes = [(place.candidates, tokens), *((rows, count) for count in counts)]
         found[block.name] = BlockConditioning(
-            *(torch.zeros(*size, channels, device=unet.device, dtype=unet.dtype) for size in sizes)
+            *(torch.zeros(*size, channels, device=device, dtype=dtype) for size in sizes)
         )
     return found
 
