@@ -1,4 +1,4 @@
-"""`python -m tests.chaos.worker_main run --queues warp [--bug NAME]`: a worker of the suite, or beat.
+"""`python -m tests.chaos.worker_main run --queues warp [--bug NAME]`: a worker, or beat, of chaos.
 
 The product's own worker with the suite's engine; with `--bug`, with something planted in it.
 """
