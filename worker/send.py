@@ -40,20 +40,23 @@ class Sender:
     async def send(self, claim: Claim) -> Outcome:
         """Try once. Whatever happens is an outcome, and the delivery goes on from there."""
         try:
-            answer = await self._post(claim)
-        except Exception:  # one message that nobody can send must not stop the rest
+            outcome = self._settle(claim, await self._post(claim))
+        except Exception:  # one message or answer that nobody foresaw must not stop the rest
             log.exception("webhook_not_sent", delivery=claim.id)
-            answer = Answer(error="send_failed", detail="the server's log has the trace")
-        outcome = settle(claim, answer, datetime.now(UTC), scale=self._scale)
+            failed = Answer(error="send_failed", detail="the server's log has the trace")
+            outcome = self._settle(claim, failed)
         log.info(
             "webhook_tried",
             delivery=claim.id,
             type=claim.event_type,
-            status=answer.http_status,
+            status=outcome.http_status,
             error=outcome.error,
-            duration_ms=answer.duration_ms,
+            duration_ms=outcome.duration_ms,
         )
         return outcome
+
+    def _settle(self, claim: Claim, answer: Answer) -> Outcome:
+        return settle(claim, answer, datetime.now(UTC), scale=self._scale)
 
     async def _post(self, claim: Claim) -> Answer:
         if not claim.secrets:
