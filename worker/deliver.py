@@ -164,8 +164,22 @@ class Deliverer:
         except DatabaseUnavailable as error:
             log.warning("outcomes_wait", count=len(outcomes), error=error.message)
             await asyncio.sleep(PAUSE_S)
+        except Exception:
+            log.exception("outcomes_not_recorded", count=len(outcomes))
+            await self._record_each()
         else:
             self._unwritten.clear()
+
+    async def _record_each(self) -> None:
+        """One that cannot be written takes no other with it; its claim runs out."""
+        for each in tuple(self._unwritten):
+            try:
+                await asyncio.to_thread(self._dispatch.record, [each[1]])
+            except DatabaseUnavailable:
+                return  # the rest is tried again
+            except Exception:
+                log.exception("outcome_dropped", delivery=each[1].claim.id)
+            self._unwritten.remove(each)
 
     async def _end(self) -> None:
         """Let what is on its way arrive while there is time; give the rest to others."""

@@ -83,7 +83,7 @@ def settle(claim: Claim, answer: Answer, now: datetime, *, scale: float = 1.0) -
         retry_in_ms=None if delay_s is None else int(delay_s * 1000),
         duration_ms=answer.duration_ms,
         http_status=answer.http_status,
-        answer=None if answer.http_status is None else _text(answer.body),
+        answer=None if answer.http_status is None else answer.body.decode("utf-8", "replace"),
         error=answer.error or (None if is_success else _said_no(answer.http_status)),
         detail=answer.detail,
     )
@@ -93,8 +93,3 @@ def _said_no(status: int | None) -> str:
     if status in REDIRECTS:
         return "redirect"  # never followed: the URL that was registered is the one that is called
     return "gone" if status == GONE else "status"
-
-
-def _text(body: bytes) -> str:
-    """PostgreSQL keeps no NUL in a text."""
-    return body.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -249,10 +249,16 @@ def _attempt(outcome: Outcome, now: int) -> dict[str, Any]:
         "at": now - outcome.duration_ms,
         "duration_ms": outcome.duration_ms,
         "http_status": outcome.http_status,
-        "answer": outcome.answer,
-        "error": outcome.error,
-        "detail": outcome.detail,
+        "answer": _fitting("answer", outcome.answer),
+        "error": _fitting("error", outcome.error),
+        "detail": _fitting("detail", outcome.detail),
     }
+
+
+def _fitting(column: str, text: str | None) -> str | None:
+    """As PostgreSQL takes it: without NUL, and no longer than the column."""
+    length = webhook_attempts.c[column].type.length  # type: ignore[attr-defined]
+    return text and text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:length]
 
 
 def _held_by(claim: Claim) -> ColumnElement[bool]:

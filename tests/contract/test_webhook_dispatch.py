@@ -152,6 +152,19 @@ def test_every_try_is_in_the_log_when_a_delivery_arrives_at_last(
     assert claim(services) == []
 
 
+def test_texts_of_an_attempt_are_cut_when_they_are_longer_than_the_log_has_room_for(
+    services: Services, make: Factory, account: str
+) -> None:
+    make.endpoint(account)
+    make.ended(account)
+    (found,) = claim(services)
+    long = failure(found, None, answer="a\0b", error="e" * 300, detail="d\0" * 300)
+    services.webhooks.dispatch.record([long])
+    (attempt,) = now(services, found).attempts
+    assert (attempt.answer, attempt.error) == ("a\N{REPLACEMENT CHARACTER}b", "e" * 40)
+    assert attempt.detail == "d\N{REPLACEMENT CHARACTER}" * 100
+
+
 def test_a_delivery_has_failed_when_no_try_is_left(
     services: Services, make: Factory, account: str
 ) -> None:

@@ -329,3 +329,23 @@ def test_a_round_that_breaks_off_takes_no_room_from_the_next(
     let_pass(services.database, 31)  # the claim runs out
     deliverer.deliver()
     assert [each.status for each in _log(services)] == [Status.SUCCEEDED]
+
+
+def test_an_outcome_that_cannot_be_written_takes_no_other_with_it(
+    services: Services, make: Factory, account: str, receiver: Receiver
+) -> None:
+    endpoint = make.endpoint(account, url=receiver.url("/poison"))
+    make.endpoint(account, url=receiver.url("/good"))
+
+    class Refuses(Dispatch):
+        def record(self, outcomes: Sequence[Outcome]) -> None:
+            if any(outcome.claim.endpoint_id == endpoint.id for outcome in outcomes):
+                raise ValueError("nobody foresaw it")
+            super().record(outcomes)
+
+    services.webhooks.dispatch.__class__ = Refuses
+    make.ended(account)
+    Deliverer(services, Drain(), linger_s=0).deliver()
+    log = {each.endpoint_id == endpoint.id: each.status for each in _log(services)}
+    assert log == {True: Status.PENDING, False: Status.SUCCEEDED}
+    assert len(receiver.received) == 2
