@@ -11,6 +11,7 @@ behind the backlog of another, however long that is.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from shared.webhooks.endpoint import DisabledBy
 from shared.webhooks.endpoints import secret_row
 from shared.webhooks.ends import disable, fail
 from shared.webhooks.lanes import STEPS, hold, walk
+from shared.webhooks.outbox import account_of
 from shared.webhooks.schedule import GIVE_UP_S
 from shared.webhooks.status import Status
 from shared.webhooks.tables import (
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from shared.webhooks.sealing import Sealer
 
 deliveries = webhook_deliveries
+
+Room = Callable[[str, int], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,22 +112,28 @@ class Dispatch:
         """How long a claimed delivery stays with its worker."""
         return self._lease_ms / 1000
 
-    def claim(self, after: str, room: Callable[[str], int], limit: int) -> tuple[list[Claim], str]:
+    def claim(self, after: str, room: Room, limit: int) -> tuple[list[Claim], str]:
         """Claim what is due in the lanes that come after one; and the lane to go on after.
 
-        room: how many more a lane may have on their way. "" begins at the first lane, and is
-        the answer when the last was looked at.
+        room: how many more a lane may have on their way, when so many of its account's are
+        in this claim already. "" begins at the first lane, and is the answer when the last
+        was looked at.
         """
         with self._database.reading() as connection:  # most walks find nothing: none waits for them
             lanes = walk(connection, after)
-        due = [lane for lane, is_due in lanes if is_due and room(lane) > 0]
+        due = [lane for lane, is_due in lanes if is_due and room(lane, 0) > 0]
         end = lanes[-1][0] if len(lanes) == STEPS else ""
         if not due:
             return [], end
         ids: list[str] = []
+        taken: Counter[str] = Counter()
         with self._database.writing() as connection:
             for lane in due:
-                ids += hold(connection, lane, min(room(lane), limit - len(ids)))
+                account = account_of(lane)
+                most = min(room(lane, taken[account]), limit - len(ids))
+                held = hold(connection, lane, most) if most > 0 else []
+                taken[account] += len(held)
+                ids += held
                 if len(ids) >= limit and lane != due[-1]:
                     end = lane  # what comes after it has its turn first, next time
                     break

@@ -84,7 +84,7 @@ CALLS: dict[str, tuple[Callable[[Services], object], list[str]]] = {
 
 WEBHOOK_CALLS: dict[str, tuple[Callable[[Services], object], list[str]]] = {
     "claim": (
-        lambda s: s.webhooks.dispatch.claim("", lambda lane: 1, 2),
+        lambda s: s.webhooks.dispatch.claim("", lambda lane, taken: 1, 2),
         ["ix_webhook_deliveries_lane"],
     ),
     "due": (lambda s: s.webhooks.upkeep.is_anything_due(), ["ix_webhook_deliveries_due"]),

@@ -14,17 +14,18 @@ from shared.errors import EndpointDisabled, NotFound
 from shared.services import Services, build_services
 from shared.settings import Settings
 from shared.webhooks.deliveries import Delivery
-from shared.webhooks.dispatch import Claim, Outcome
+from shared.webhooks.dispatch import Claim, Outcome, Room
 from shared.webhooks.lanes import STEPS
 from shared.webhooks.status import Status
 from shared.webhooks.tables import webhook_attempts
 from tests.crowd import in_processes, in_threads
 from tests.factories import HOOK, Factory, a_result, let_pass
+from worker.receivers import Receivers
 
 DAY_S = 86_400
 
 
-def claim(services: Services, room: Callable[[str], int] = lambda lane: 100) -> list[Claim]:
+def claim(services: Services, room: Room = lambda lane, taken: 100) -> list[Claim]:
     """All that is due, at one walk."""
     claims, after = services.webhooks.dispatch.claim("", room, 1000)
     assert after == ""
@@ -194,12 +195,28 @@ def test_a_lane_is_given_what_it_has_room_for_however_much_waits_in_it(
     for _ in range(5):
         make.ended(account, image=image)
     rooms = {f"{account}/{first.id}": 2, f"{account}/{second.id}": 0}
-    found = claim(services, lambda lane: rooms[lane])
+    found = claim(services, lambda lane, taken: rooms[lane])
     assert [each.endpoint_id for each in found] == [first.id] * 2
-    whole, after = services.webhooks.dispatch.claim("", lambda lane: 100, 4)
-    rest, end = services.webhooks.dispatch.claim(after, lambda lane: 100, 100)
+    whole, after = services.webhooks.dispatch.claim("", lambda lane, taken: 100, 4)
+    rest, end = services.webhooks.dispatch.claim(after, lambda lane, taken: 100, 100)
     assert (len(whole), len(rest), end) == (4, 4, "")
     assert {each.endpoint_id for each in rest} == {second.id}
+
+
+def test_one_account_has_half_of_a_claim_at_most_however_many_lanes_it_has(
+    services: Services, make: Factory, account: str
+) -> None:
+    accounts = [account, make.account()]
+    for each, lanes in zip(accounts, (12, 1), strict=True):
+        for _ in range(lanes):
+            make.endpoint(each)
+        make.ended(each)
+    receivers = Receivers(total=10, each=4, slow_s=5)
+    claims, _ = services.webhooks.dispatch.claim("", receivers.room, receivers.free)
+    assert Counter(each.account_id for each in claims) == dict(zip(accounts, (5, 1), strict=True))
+    for each in claims:
+        receivers.enter(each.lane)
+    assert services.webhooks.dispatch.claim("", receivers.room, receivers.free) == ([], "")
 
 
 def test_a_walk_goes_on_where_the_last_one_ended_when_there_are_many_lanes(
@@ -213,7 +230,7 @@ def test_a_walk_goes_on_where_the_last_one_ended_when_there_are_many_lanes(
     make.ended(account)
     after, sizes = "", []
     for _ in range(3):
-        claims, after = services.webhooks.dispatch.claim(after, lambda lane: 9, 100)
+        claims, after = services.webhooks.dispatch.claim(after, lambda lane, taken: 9, 100)
         sizes.append(len(claims))
     assert (sizes, after) == ([3, 3, 1], "")
 
@@ -415,7 +432,7 @@ def _send_all(given: dict[str, Any], count: int) -> list[tuple[str, int]]:
     """Claim and record until nothing is due; the deliveries and attempts that were ours."""
     services = build_services(Settings(**given))
     sent = []
-    while claims := services.webhooks.dispatch.claim("", lambda lane: 3, count)[0]:
+    while claims := services.webhooks.dispatch.claim("", lambda lane, taken: 3, count)[0]:
         sent += [(each.id, each.attempt) for each in claims]
         services.webhooks.dispatch.record([outcome(each) for each in claims])
     services.database.close()
@@ -463,7 +480,7 @@ def test_nobody_waits_for_ever_when_endpoints_are_deleted_while_jobs_end_and_mes
 
     def send() -> None:
         for _ in range(20):
-            claims, _ = services.webhooks.dispatch.claim("", lambda lane: 9, 50)
+            claims, _ = services.webhooks.dispatch.claim("", lambda lane, taken: 9, 50)
             services.webhooks.dispatch.record([failure(each, 0) for each in claims])
 
     in_threads(lambda call: call(), [(end_jobs,), (come_and_go,), (send,), (send,)])

@@ -200,7 +200,7 @@ def test_receivers_that_hang_delay_nobody_else(
     assert not thread.is_alive()
     left = [each for each in _log(services) if each.status is Status.PENDING]
     assert len(left) == 4 * 5
-    claims, _ = services.webhooks.dispatch.claim("", lambda lane: 100, 100)
+    claims, _ = services.webhooks.dispatch.claim("", lambda lane, taken: 100, 100)
     assert len(claims) == len(left)  # given back: others have them at once
 
 
