@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 deliveries = webhook_deliveries
 
 Room = Callable[[str, int], int]
+
+OUR_FAULTS = ("secret_unreadable", "send_failed")  #: they say nothing about the receiver
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +184,15 @@ class Dispatch:
         )
 
     def _secrets(self, row: Row[Any], owner: str, now: int) -> tuple[str, ...]:
-        """The secret; and the one before it, while it is good."""
-        sealed = [row.secret]
-        if row.previous_secret is not None and row.previous_until > now:
-            sealed.append(row.previous_secret)
+        """The secret; and the one before it, while it is good and can be read."""
         try:
-            return tuple(self._sealer.open(each, owner) for each in sealed)
+            secrets = [self._sealer.open(row.secret, owner)]
         except SecretUnreadable:
             return ()
+        if row.previous_secret is not None and row.previous_until > now:
+            with suppress(SecretUnreadable):  # the secret key was lost, and a rotation mended it
+                secrets.append(self._sealer.open(row.previous_secret, owner))
+        return tuple(secrets)
 
     def record(self, outcomes: Sequence[Outcome]) -> None:
         """Write down what became of tries, those of a claim that was lost excepted."""
@@ -218,7 +222,7 @@ class Dispatch:
         """One success ends a row of failures; 410, or too long a row, disables the endpoint."""
         by_endpoint: dict[str, list[Outcome]] = {}
         for outcome in outcomes:
-            if outcome.claim.endpoint_id is not None:
+            if outcome.claim.endpoint_id is not None and outcome.error not in OUR_FAULTS:
                 by_endpoint.setdefault(outcome.claim.endpoint_id, []).append(outcome)
         for endpoint_id, those in sorted(by_endpoint.items()):
             is_it = webhook_endpoints.c.id == endpoint_id

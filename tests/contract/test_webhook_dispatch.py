@@ -90,6 +90,37 @@ def test_two_secrets_sign_until_the_old_one_s_day_is_over(
     assert found.secrets == (new,)
 
 
+def test_the_secret_that_receivers_have_goes_on_signing_when_a_rotation_is_repeated(
+    services: Services, make: Factory, account: str
+) -> None:
+    store = services.webhooks.endpoints
+    endpoint, deployed = store.create(
+        account, url=HOOK, events=["*"], description="", disabled=False
+    )
+    of_account = store.account_secret(account).text
+    store.rotate(account, endpoint.id)
+    store.rotate_account_secret(account)
+    newest = store.rotate(account, endpoint.id)[1], store.rotate_account_secret(account).text
+    make.ended(account, webhook=JobWebhook(HOOK, ("*",)))
+    found = {each.endpoint_id: each.secrets for each in claim(services)}
+    assert found == {endpoint.id: (newest[0], deployed), None: (newest[1], of_account)}
+    let_pass(services.database, DAY_S + 1)
+    last = store.rotate(account, endpoint.id)[1]  # and a day later it is forgotten
+    found = {each.endpoint_id: each.secrets for each in claim(services)}
+    assert found[endpoint.id] == (last, newest[0])
+
+
+def test_a_rotation_mends_what_was_sealed_under_a_key_that_was_lost(
+    services: Services, make: Factory, account: str, build: Any
+) -> None:
+    endpoint = make.endpoint(account)
+    other = build(secret_key="another")
+    secret = other.webhooks.endpoints.rotate(account, endpoint.id)[1]
+    make.ended(account)
+    (found,) = claim(other)
+    assert found.secrets == (secret,)
+
+
 def test_a_message_goes_to_the_url_that_the_endpoint_has_by_then(
     services: Services, make: Factory, account: str
 ) -> None:
@@ -250,6 +281,18 @@ def test_one_success_ends_a_row_of_failures(
     (found,) = claim(services)
     services.webhooks.dispatch.record([outcome(found)])
     assert services.webhooks.endpoints.get(account, endpoint.id).failing_since is None
+
+
+@pytest.mark.parametrize("error", ["secret_unreadable", "send_failed"])
+def test_a_fault_of_our_own_says_nothing_about_the_endpoint(
+    services: Services, make: Factory, account: str, error: str
+) -> None:
+    endpoint = make.endpoint(account)
+    make.ended(account)
+    (found,) = claim(services)
+    services.webhooks.dispatch.record([failure(found, 0, http_status=None, error=error)])
+    assert services.webhooks.endpoints.get(account, endpoint.id).failing_since is None
+    assert now(services, found).attempts[0].error == error
 
 
 def test_410_disables_the_endpoint_and_the_account_s_others_are_told(
