@@ -114,7 +114,7 @@ WEBHOOK_CALLS: dict[str, tuple[Callable[[Services], object], list[str]]] = {
     ),
     "replay": (
         lambda s: s.webhooks.deliveries.replay_failed(name_of(0), endpoint_of(0), 0),
-        ["ix_webhook_deliveries_"],
+        ["ix_webhook_deliveries_endpoint_by_status"],
     ),
 }
 

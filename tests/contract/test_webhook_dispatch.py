@@ -17,7 +17,7 @@ from shared.webhooks.deliveries import Delivery
 from shared.webhooks.dispatch import Claim, Outcome, Room
 from shared.webhooks.lanes import STEPS
 from shared.webhooks.status import Status
-from shared.webhooks.tables import webhook_attempts
+from shared.webhooks.tables import webhook_attempts, webhook_deliveries
 from tests.crowd import in_processes, in_threads
 from tests.factories import HOOK, Factory, a_result, let_pass
 from worker.receivers import Receivers
@@ -447,6 +447,42 @@ def test_all_that_failed_since_a_time_is_sent_again_and_nothing_else(
         account, limit=99, endpoint_id=other.id, status=Status.FAILED
     )
     assert len(failed) == 6
+
+
+def test_what_was_made_before_a_time_and_failed_after_it_is_sent_again(
+    services: Services, make: Factory, account: str
+) -> None:
+    endpoint = make.endpoint(account)
+    make.ended(account)
+    (found,) = claim(services)
+    services.webhooks.dispatch.record([failure(found, 0)])
+    let_pass(services.database, DAY_S)
+    (found,) = claim(services)
+    services.webhooks.dispatch.record([failure(found, None)])
+    failed = now(services, found)
+    assert failed.finished_at is not None
+    replay = services.webhooks.deliveries.replay_failed
+    assert replay(account, endpoint.id, failed.finished_at + 1) == (0, False)
+    assert replay(account, endpoint.id, failed.finished_at) == (1, False)
+
+
+def test_more_is_left_when_a_rival_holds_what_failed(
+    services: Services, make: Factory, account: str
+) -> None:
+    database = services.database
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has one writer at a time")
+    endpoint, image = make.endpoint(account), make.image(account).id
+    for _ in range(3):
+        make.ended(account, image=image)
+    claims = claim(services)
+    services.webhooks.dispatch.record([failure(each, None) for each in claims])
+    replay = services.webhooks.deliveries.replay_failed
+    held = webhook_deliveries.c.id == claims[0].id
+    with database.writing() as rival:
+        rival.execute(select(webhook_deliveries).where(held).with_for_update())
+        assert replay(account, endpoint.id, 0) == (2, True)
+    assert replay(account, endpoint.id, 0) == (1, False)
 
 
 def test_a_page_is_filtered_by_endpoint_job_and_status(
