@@ -72,9 +72,11 @@ class Sending:
         self._after, self._claims = "", list[Claim]()
 
     def claim(self) -> None:
-        self._claims, self._after = self._dispatch.claim(self._after, lambda lane: 5, AT_ONCE)
+        self._claims, self._after = self._dispatch.claim(
+            self._after, lambda lane, taken: 5, AT_ONCE
+        )
         if not self._claims:  # that was the end of the walk
-            self._claims, self._after = self._dispatch.claim("", lambda lane: 5, AT_ONCE)
+            self._claims, self._after = self._dispatch.claim("", lambda lane, taken: 5, AT_ONCE)
 
     def record(self) -> None:
         well: dict[str, Any] = {"is_success": True, "is_gone": False, "retry_in_ms": None}

@@ -10,14 +10,14 @@ import argparse
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from shared.jobs.job import Job
 from shared.jobs.leases import LeaseStore, Pulse
 from shared.services import Services
-from shared.webhooks.dispatch import Claim, Dispatch, Outcome
+from shared.webhooks.dispatch import Claim, Dispatch, Outcome, Room
 from shared.webhooks.sealing import Sealer
 from tests.engines import ActingEngine, freeze
 from worker.__main__ import _services
@@ -42,7 +42,7 @@ class EventfulDispatch(Dispatch):
         )
         self._moment, self._deed = moment, DEEDS[deed]
 
-    def claim(self, after: str, room: Callable[[str], int], limit: int) -> tuple[list[Claim], str]:
+    def claim(self, after: str, room: Room, limit: int) -> tuple[list[Claim], str]:
         claims, end = super().claim(after, room, limit)
         if claims and self._moment == "delivery claimed":
             self._deed()

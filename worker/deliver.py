@@ -75,7 +75,7 @@ class Deliverer:
             if not self._busy.acquire(blocking=False):
                 return  # who has it looks again before it ends
             try:
-                asyncio.run(self._work())
+                asyncio.run(self._work_or_start_afresh())
             finally:
                 self._busy.release()
 
@@ -87,6 +87,19 @@ class Deliverer:
         """Until nothing is on its way; told to end, that is soon."""
         with self._busy:
             pass
+
+    async def _work_or_start_afresh(self) -> None:
+        """What nobody foresaw ends this round and not the next: no lane stays taken for ever."""
+        try:
+            await self._work()
+        except Exception:
+            log.exception("delivering_broke_off", claims=len(self._sending))
+            for task, claim in self._sending.items():  # their claims run out by themselves
+                task.cancel()
+                self._receivers.leave(claim.lane, is_success=None)
+            self._sending.clear()
+            self._unwritten.clear()
+            self._after, self._found = "", False
 
     async def _work(self) -> None:
         self._claimed_at, self._worked_at = 0.0, time.monotonic()
@@ -135,7 +148,8 @@ class Deliverer:
 
     def _take_answers(self) -> None:
         for task in [task for task in self._sending if task.done()]:
-            claim, outcome = self._sending.pop(task), task.result()
+            outcome = task.result()  # read first: one that raises is still in a lane
+            claim = self._sending.pop(task)
             took_s = outcome.duration_ms / 1000
             self._receivers.leave(claim.lane, is_success=outcome.is_success, took_s=took_s)
             limit = time.monotonic() + self._dispatch.lease_s
@@ -150,8 +164,22 @@ class Deliverer:
         except DatabaseUnavailable as error:
             log.warning("outcomes_wait", count=len(outcomes), error=error.message)
             await asyncio.sleep(PAUSE_S)
+        except Exception:
+            log.exception("outcomes_not_recorded", count=len(outcomes))
+            await self._record_each()
         else:
             self._unwritten.clear()
+
+    async def _record_each(self) -> None:
+        """One that cannot be written takes no other with it; its claim runs out."""
+        for each in tuple(self._unwritten):
+            try:
+                await asyncio.to_thread(self._dispatch.record, [each[1]])
+            except DatabaseUnavailable:
+                return  # the rest is tried again
+            except Exception:
+                log.exception("outcome_dropped", delivery=each[1].claim.id)
+            self._unwritten.remove(each)
 
     async def _end(self) -> None:
         """Let what is on its way arrive while there is time; give the rest to others."""

@@ -59,14 +59,14 @@ class Receivers:
         """How many more this process may have on their way."""
         return self._total - self._accounts.total()
 
-    def room(self, lane: str) -> int:
-        """How many more may go to a receiver now."""
+    def room(self, lane: str, taken: int = 0) -> int:
+        """How many more may go to a receiver now; `taken`: its account's that will `enter`."""
         known = self._lanes.get(lane) or Lane(min(FIRST_WINDOW, self._each))
-        of_account = max(self._total // 2, 1) - self._accounts[account_of(lane)]
+        of_account = max(self._total // 2, 1) - self._accounts[account_of(lane)] - taken
         if known.failures >= TRIPS_AT:
             if self._clock() < known.open_until or known.on_their_way:
                 return 0
-            return min(1, of_account)
+            return max(min(1, of_account), 0)
         return max(min(known.window - known.on_their_way, of_account, self.free), 0)
 
     def enter(self, lane: str) -> None:

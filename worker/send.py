@@ -40,20 +40,23 @@ class Sender:
     async def send(self, claim: Claim) -> Outcome:
         """Try once. Whatever happens is an outcome, and the delivery goes on from there."""
         try:
-            answer = await self._post(claim)
-        except Exception:  # one message that nobody can send must not stop the rest
+            outcome = self._settle(claim, await self._post(claim))
+        except Exception:  # one message or answer that nobody foresaw must not stop the rest
             log.exception("webhook_not_sent", delivery=claim.id)
-            answer = Answer(error="send_failed", detail="the server's log has the trace")
-        outcome = settle(claim, answer, datetime.now(UTC), scale=self._scale)
+            failed = Answer(error="send_failed", detail="the server's log has the trace")
+            outcome = self._settle(claim, failed)
         log.info(
             "webhook_tried",
             delivery=claim.id,
             type=claim.event_type,
-            status=answer.http_status,
+            status=outcome.http_status,
             error=outcome.error,
-            duration_ms=answer.duration_ms,
+            duration_ms=outcome.duration_ms,
         )
         return outcome
+
+    def _settle(self, claim: Claim, answer: Answer) -> Outcome:
+        return settle(claim, answer, datetime.now(UTC), scale=self._scale)
 
     async def _post(self, claim: Claim) -> Answer:
         if not claim.secrets:
@@ -80,7 +83,7 @@ def settle(claim: Claim, answer: Answer, now: datetime, *, scale: float = 1.0) -
         retry_in_ms=None if delay_s is None else int(delay_s * 1000),
         duration_ms=answer.duration_ms,
         http_status=answer.http_status,
-        answer=None if answer.http_status is None else _text(answer.body),
+        answer=None if answer.http_status is None else answer.body.decode("utf-8", "replace"),
         error=answer.error or (None if is_success else _said_no(answer.http_status)),
         detail=answer.detail,
     )
@@ -90,8 +93,3 @@ def _said_no(status: int | None) -> str:
     if status in REDIRECTS:
         return "redirect"  # never followed: the URL that was registered is the one that is called
     return "gone" if status == GONE else "status"
-
-
-def _text(body: bytes) -> str:
-    """PostgreSQL keeps no NUL in a text."""
-    return body.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")

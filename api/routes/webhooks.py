@@ -66,7 +66,7 @@ def _delivery_again(delivery_id: str, status: int) -> Any:
 )
 @idempotent(replay=_endpoint_again, digest=json_digest)
 def create_webhook_endpoint(body: EndpointBody) -> Any:
-    """Have the account's events sent to a URL. The secret is shown now and never again."""
+    """Have the account's events sent to a URL. The secret is shown now, and to a replay of this."""
     _check(body, {"url", "events"})
     endpoint, secret = services().webhooks.endpoints.create(
         account_id(), **body.model_dump(), completion=completion(201)

@@ -114,27 +114,32 @@ class DeliveryStore:
     def replay_failed(self, account_id: str, endpoint_id: str, since: int) -> tuple[int, bool]:
         """Send an endpoint all that has failed since then; how many, and whether more are left.
 
-        `NotFound`, `EndpointDisabled`.
+        What fails again meanwhile is not asked for twice, and what somebody else holds at this
+        moment is left. `NotFound`, `EndpointDisabled`.
         """
-        failed = (
+        with self._database.reading() as connection:
+            until = connection.scalar(select(now_ms())) or 0
+        failed = and_(
             deliveries.c.endpoint_id == endpoint_id,
             deliveries.c.account_id == account_id,
             deliveries.c.status == Status.FAILED.value,
-            deliveries.c.created_at >= since,
+            deliveries.c.finished_at.between(since, until),
         )
         count = 0
         while count < MOST:
             with self._database.writing() as connection:
                 _check_owned(connection, account_id, endpoint_id)
-                query = select(deliveries.c.id).where(*failed).limit(SLICE)
+                query = select(deliveries.c.id).where(failed).limit(SLICE)
                 ids = connection.scalars(query.with_for_update(skip_locked=True)).all()
                 _ask_again(connection, deliveries.c.id.in_(ids))
                 action = "webhook_endpoint.failed_replayed"
                 note(connection, account_id, action, endpoint_id, count=len(ids))
             count += len(ids)
             if len(ids) < SLICE:
-                return count, False
-        return count, True
+                break
+        with self._database.reading() as connection:
+            left = connection.execute(select(deliveries.c.id).where(failed).limit(1)).first()
+        return count, left is not None
 
 
 def _ask_again(connection: Connection, where: ColumnElement[bool]) -> None:

@@ -11,7 +11,9 @@ behind the backlog of another, however long that is.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,7 @@ from shared.webhooks.endpoint import DisabledBy
 from shared.webhooks.endpoints import secret_row
 from shared.webhooks.ends import disable, fail
 from shared.webhooks.lanes import STEPS, hold, walk
+from shared.webhooks.outbox import account_of
 from shared.webhooks.schedule import GIVE_UP_S
 from shared.webhooks.status import Status
 from shared.webhooks.tables import (
@@ -41,6 +44,10 @@ if TYPE_CHECKING:
     from shared.webhooks.sealing import Sealer
 
 deliveries = webhook_deliveries
+
+Room = Callable[[str, int], int]
+
+OUR_FAULTS = ("secret_unreadable", "send_failed")  #: they say nothing about the receiver
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,22 +115,28 @@ class Dispatch:
         """How long a claimed delivery stays with its worker."""
         return self._lease_ms / 1000
 
-    def claim(self, after: str, room: Callable[[str], int], limit: int) -> tuple[list[Claim], str]:
+    def claim(self, after: str, room: Room, limit: int) -> tuple[list[Claim], str]:
         """Claim what is due in the lanes that come after one; and the lane to go on after.
 
-        room: how many more a lane may have on their way. "" begins at the first lane, and is
-        the answer when the last was looked at.
+        room: how many more a lane may have on their way, when so many of its account's are
+        in this claim already. "" begins at the first lane, and is the answer when the last
+        was looked at.
         """
         with self._database.reading() as connection:  # most walks find nothing: none waits for them
             lanes = walk(connection, after)
-        due = [lane for lane, is_due in lanes if is_due and room(lane) > 0]
+        due = [lane for lane, is_due in lanes if is_due and room(lane, 0) > 0]
         end = lanes[-1][0] if len(lanes) == STEPS else ""
         if not due:
             return [], end
         ids: list[str] = []
+        taken: Counter[str] = Counter()
         with self._database.writing() as connection:
             for lane in due:
-                ids += hold(connection, lane, min(room(lane), limit - len(ids)))
+                account = account_of(lane)
+                most = min(room(lane, taken[account]), limit - len(ids))
+                held = hold(connection, lane, most) if most > 0 else []
+                taken[account] += len(held)
+                ids += held
                 if len(ids) >= limit and lane != due[-1]:
                     end = lane  # what comes after it has its turn first, next time
                     break
@@ -171,14 +184,15 @@ class Dispatch:
         )
 
     def _secrets(self, row: Row[Any], owner: str, now: int) -> tuple[str, ...]:
-        """The secret; and the one before it, while it is good."""
-        sealed = [row.secret]
-        if row.previous_secret is not None and row.previous_until > now:
-            sealed.append(row.previous_secret)
+        """The secret; and the one before it, while it is good and can be read."""
         try:
-            return tuple(self._sealer.open(each, owner) for each in sealed)
+            secrets = [self._sealer.open(row.secret, owner)]
         except SecretUnreadable:
             return ()
+        if row.previous_secret is not None and row.previous_until > now:
+            with suppress(SecretUnreadable):  # the secret key was lost, and a rotation mended it
+                secrets.append(self._sealer.open(row.previous_secret, owner))
+        return tuple(secrets)
 
     def record(self, outcomes: Sequence[Outcome]) -> None:
         """Write down what became of tries, those of a claim that was lost excepted."""
@@ -208,7 +222,7 @@ class Dispatch:
         """One success ends a row of failures; 410, or too long a row, disables the endpoint."""
         by_endpoint: dict[str, list[Outcome]] = {}
         for outcome in outcomes:
-            if outcome.claim.endpoint_id is not None:
+            if outcome.claim.endpoint_id is not None and outcome.error not in OUR_FAULTS:
                 by_endpoint.setdefault(outcome.claim.endpoint_id, []).append(outcome)
         for endpoint_id, those in sorted(by_endpoint.items()):
             is_it = webhook_endpoints.c.id == endpoint_id
@@ -249,10 +263,16 @@ def _attempt(outcome: Outcome, now: int) -> dict[str, Any]:
         "at": now - outcome.duration_ms,
         "duration_ms": outcome.duration_ms,
         "http_status": outcome.http_status,
-        "answer": outcome.answer,
-        "error": outcome.error,
-        "detail": outcome.detail,
+        "answer": _fitting("answer", outcome.answer),
+        "error": _fitting("error", outcome.error),
+        "detail": _fitting("detail", outcome.detail),
     }
+
+
+def _fitting(column: str, text: str | None) -> str | None:
+    """As PostgreSQL takes it: without NUL, and no longer than the column."""
+    length = webhook_attempts.c[column].type.length  # type: ignore[attr-defined]
+    return text and text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:length]
 
 
 def _held_by(claim: Claim) -> ColumnElement[bool]:

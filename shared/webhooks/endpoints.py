@@ -23,7 +23,7 @@ from shared.webhooks.signing import new_secret
 from shared.webhooks.tables import webhook_deliveries, webhook_endpoints, webhook_secrets
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection, Row
+    from sqlalchemy import ColumnElement, Connection, Row, Table
 
     from shared.db import Database
     from shared.idempotency.claims import Completion
@@ -160,7 +160,7 @@ class EndpointStore:
         """A new secret; the old one signs as well for a while. `NotFound`."""
         secret = new_secret()
         sealed = self._sealer.seal(secret, endpoint_id)
-        values = self._rotated(webhook_endpoints.c.secret, sealed)
+        values = self._rotated(webhook_endpoints, sealed)
         action = "webhook_endpoint.secret_rotated"
         return self._update(account_id, endpoint_id, action, **values), secret
 
@@ -190,7 +190,7 @@ class EndpointStore:
     def rotate_account_secret(self, account_id: str) -> Secret:
         """A new one; the old one signs as well for a while."""
         secret = new_secret()
-        values = self._rotated(webhook_secrets.c.secret, self._sealer.seal(secret, account_id))
+        values = self._rotated(webhook_secrets, self._sealer.seal(secret, account_id))
         with self._database.writing() as connection:
             secret_row(connection, self._sealer, account_id)
             previous_until = connection.scalar(
@@ -202,9 +202,12 @@ class EndpointStore:
             note(connection, account_id, "webhook_secret.rotated", account_id)
         return Secret(secret, previous_until)
 
-    def _rotated(self, current: Any, sealed: bytes) -> dict[str, Any]:
+    def _rotated(self, table: Table, sealed: bytes) -> dict[str, Any]:
+        """Rotated twice in a day: receivers have the first secret yet, and keep it meanwhile."""
+        is_first_good = table.c.previous_until > now_ms()
+        first = case((is_first_good, table.c.previous_secret), else_=table.c.secret)
         until = now_ms() + self._rotation_ms
-        return {"previous_secret": current, "previous_until": until, "secret": sealed}
+        return {"previous_secret": first, "previous_until": until, "secret": sealed}
 
     def _update(self, account_id: str, endpoint_id: str, action: str, **values: Any) -> Endpoint:
         if not values:

@@ -44,7 +44,7 @@ def retry_after_s(value: str | None, now: datetime) -> float:
         return float(text)
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError, TypeError):  # a year of twenty digits overflows
         return 0.0
     at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
     return max((at - now).total_seconds(), 0.0)

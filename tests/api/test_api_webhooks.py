@@ -32,7 +32,7 @@ def end_a_job(caller: Caller, services: Services, **changes: Any) -> str:
 
 def fail_all(services: Services) -> None:
     """As if every receiver had said no for the last time."""
-    claims, _ = services.webhooks.dispatch.claim("", lambda lane: 100, 100)
+    claims, _ = services.webhooks.dispatch.claim("", lambda lane, taken: 100, 100)
     said_no = {"is_success": False, "is_gone": False, "retry_in_ms": None, "duration_ms": 5,
                "http_status": 500, "answer": "no", "error": "status"}  # fmt: skip
     services.webhooks.dispatch.record([Outcome(claim=claim, **said_no) for claim in claims])

@@ -84,7 +84,7 @@ CALLS: dict[str, tuple[Callable[[Services], object], list[str]]] = {
 
 WEBHOOK_CALLS: dict[str, tuple[Callable[[Services], object], list[str]]] = {
     "claim": (
-        lambda s: s.webhooks.dispatch.claim("", lambda lane: 1, 2),
+        lambda s: s.webhooks.dispatch.claim("", lambda lane, taken: 1, 2),
         ["ix_webhook_deliveries_lane"],
     ),
     "due": (lambda s: s.webhooks.upkeep.is_anything_due(), ["ix_webhook_deliveries_due"]),
@@ -114,7 +114,7 @@ WEBHOOK_CALLS: dict[str, tuple[Callable[[Services], object], list[str]]] = {
     ),
     "replay": (
         lambda s: s.webhooks.deliveries.replay_failed(name_of(0), endpoint_of(0), 0),
-        ["ix_webhook_deliveries_"],
+        ["ix_webhook_deliveries_endpoint_by_status"],
     ),
 }
 

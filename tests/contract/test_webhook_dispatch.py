@@ -14,17 +14,18 @@ from shared.errors import EndpointDisabled, NotFound
 from shared.services import Services, build_services
 from shared.settings import Settings
 from shared.webhooks.deliveries import Delivery
-from shared.webhooks.dispatch import Claim, Outcome
+from shared.webhooks.dispatch import Claim, Outcome, Room
 from shared.webhooks.lanes import STEPS
 from shared.webhooks.status import Status
-from shared.webhooks.tables import webhook_attempts
+from shared.webhooks.tables import webhook_attempts, webhook_deliveries
 from tests.crowd import in_processes, in_threads
 from tests.factories import HOOK, Factory, a_result, let_pass
+from worker.receivers import Receivers
 
 DAY_S = 86_400
 
 
-def claim(services: Services, room: Callable[[str], int] = lambda lane: 100) -> list[Claim]:
+def claim(services: Services, room: Room = lambda lane, taken: 100) -> list[Claim]:
     """All that is due, at one walk."""
     claims, after = services.webhooks.dispatch.claim("", room, 1000)
     assert after == ""
@@ -87,6 +88,37 @@ def test_two_secrets_sign_until_the_old_one_s_day_is_over(
     let_pass(services.database, DAY_S + 1)
     (found,) = claim(services)
     assert found.secrets == (new,)
+
+
+def test_the_secret_that_receivers_have_goes_on_signing_when_a_rotation_is_repeated(
+    services: Services, make: Factory, account: str
+) -> None:
+    store = services.webhooks.endpoints
+    endpoint, deployed = store.create(
+        account, url=HOOK, events=["*"], description="", disabled=False
+    )
+    of_account = store.account_secret(account).text
+    store.rotate(account, endpoint.id)
+    store.rotate_account_secret(account)
+    newest = store.rotate(account, endpoint.id)[1], store.rotate_account_secret(account).text
+    make.ended(account, webhook=JobWebhook(HOOK, ("*",)))
+    found = {each.endpoint_id: each.secrets for each in claim(services)}
+    assert found == {endpoint.id: (newest[0], deployed), None: (newest[1], of_account)}
+    let_pass(services.database, DAY_S + 1)
+    last = store.rotate(account, endpoint.id)[1]  # and a day later it is forgotten
+    found = {each.endpoint_id: each.secrets for each in claim(services)}
+    assert found[endpoint.id] == (last, newest[0])
+
+
+def test_a_rotation_mends_what_was_sealed_under_a_key_that_was_lost(
+    services: Services, make: Factory, account: str, build: Any
+) -> None:
+    endpoint = make.endpoint(account)
+    other = build(secret_key="another")
+    secret = other.webhooks.endpoints.rotate(account, endpoint.id)[1]
+    make.ended(account)
+    (found,) = claim(other)
+    assert found.secrets == (secret,)
 
 
 def test_a_message_goes_to_the_url_that_the_endpoint_has_by_then(
@@ -152,6 +184,19 @@ def test_every_try_is_in_the_log_when_a_delivery_arrives_at_last(
     assert claim(services) == []
 
 
+def test_texts_of_an_attempt_are_cut_when_they_are_longer_than_the_log_has_room_for(
+    services: Services, make: Factory, account: str
+) -> None:
+    make.endpoint(account)
+    make.ended(account)
+    (found,) = claim(services)
+    long = failure(found, None, answer="a\0b", error="e" * 300, detail="d\0" * 300)
+    services.webhooks.dispatch.record([long])
+    (attempt,) = now(services, found).attempts
+    assert (attempt.answer, attempt.error) == ("a\N{REPLACEMENT CHARACTER}b", "e" * 40)
+    assert attempt.detail == "d\N{REPLACEMENT CHARACTER}" * 100
+
+
 def test_a_delivery_has_failed_when_no_try_is_left(
     services: Services, make: Factory, account: str
 ) -> None:
@@ -181,12 +226,28 @@ def test_a_lane_is_given_what_it_has_room_for_however_much_waits_in_it(
     for _ in range(5):
         make.ended(account, image=image)
     rooms = {f"{account}/{first.id}": 2, f"{account}/{second.id}": 0}
-    found = claim(services, lambda lane: rooms[lane])
+    found = claim(services, lambda lane, taken: rooms[lane])
     assert [each.endpoint_id for each in found] == [first.id] * 2
-    whole, after = services.webhooks.dispatch.claim("", lambda lane: 100, 4)
-    rest, end = services.webhooks.dispatch.claim(after, lambda lane: 100, 100)
+    whole, after = services.webhooks.dispatch.claim("", lambda lane, taken: 100, 4)
+    rest, end = services.webhooks.dispatch.claim(after, lambda lane, taken: 100, 100)
     assert (len(whole), len(rest), end) == (4, 4, "")
     assert {each.endpoint_id for each in rest} == {second.id}
+
+
+def test_one_account_has_half_of_a_claim_at_most_however_many_lanes_it_has(
+    services: Services, make: Factory, account: str
+) -> None:
+    accounts = [account, make.account()]
+    for each, lanes in zip(accounts, (12, 1), strict=True):
+        for _ in range(lanes):
+            make.endpoint(each)
+        make.ended(each)
+    receivers = Receivers(total=10, each=4, slow_s=5)
+    claims, _ = services.webhooks.dispatch.claim("", receivers.room, receivers.free)
+    assert Counter(each.account_id for each in claims) == dict(zip(accounts, (5, 1), strict=True))
+    for each in claims:
+        receivers.enter(each.lane)
+    assert services.webhooks.dispatch.claim("", receivers.room, receivers.free) == ([], "")
 
 
 def test_a_walk_goes_on_where_the_last_one_ended_when_there_are_many_lanes(
@@ -200,7 +261,7 @@ def test_a_walk_goes_on_where_the_last_one_ended_when_there_are_many_lanes(
     make.ended(account)
     after, sizes = "", []
     for _ in range(3):
-        claims, after = services.webhooks.dispatch.claim(after, lambda lane: 9, 100)
+        claims, after = services.webhooks.dispatch.claim(after, lambda lane, taken: 9, 100)
         sizes.append(len(claims))
     assert (sizes, after) == ([3, 3, 1], "")
 
@@ -220,6 +281,18 @@ def test_one_success_ends_a_row_of_failures(
     (found,) = claim(services)
     services.webhooks.dispatch.record([outcome(found)])
     assert services.webhooks.endpoints.get(account, endpoint.id).failing_since is None
+
+
+@pytest.mark.parametrize("error", ["secret_unreadable", "send_failed"])
+def test_a_fault_of_our_own_says_nothing_about_the_endpoint(
+    services: Services, make: Factory, account: str, error: str
+) -> None:
+    endpoint = make.endpoint(account)
+    make.ended(account)
+    (found,) = claim(services)
+    services.webhooks.dispatch.record([failure(found, 0, http_status=None, error=error)])
+    assert services.webhooks.endpoints.get(account, endpoint.id).failing_since is None
+    assert now(services, found).attempts[0].error == error
 
 
 def test_410_disables_the_endpoint_and_the_account_s_others_are_told(
@@ -376,6 +449,42 @@ def test_all_that_failed_since_a_time_is_sent_again_and_nothing_else(
     assert len(failed) == 6
 
 
+def test_what_was_made_before_a_time_and_failed_after_it_is_sent_again(
+    services: Services, make: Factory, account: str
+) -> None:
+    endpoint = make.endpoint(account)
+    make.ended(account)
+    (found,) = claim(services)
+    services.webhooks.dispatch.record([failure(found, 0)])
+    let_pass(services.database, DAY_S)
+    (found,) = claim(services)
+    services.webhooks.dispatch.record([failure(found, None)])
+    failed = now(services, found)
+    assert failed.finished_at is not None
+    replay = services.webhooks.deliveries.replay_failed
+    assert replay(account, endpoint.id, failed.finished_at + 1) == (0, False)
+    assert replay(account, endpoint.id, failed.finished_at) == (1, False)
+
+
+def test_more_is_left_when_a_rival_holds_what_failed(
+    services: Services, make: Factory, account: str
+) -> None:
+    database = services.database
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has one writer at a time")
+    endpoint, image = make.endpoint(account), make.image(account).id
+    for _ in range(3):
+        make.ended(account, image=image)
+    claims = claim(services)
+    services.webhooks.dispatch.record([failure(each, None) for each in claims])
+    replay = services.webhooks.deliveries.replay_failed
+    held = webhook_deliveries.c.id == claims[0].id
+    with database.writing() as rival:
+        rival.execute(select(webhook_deliveries).where(held).with_for_update())
+        assert replay(account, endpoint.id, 0) == (2, True)
+    assert replay(account, endpoint.id, 0) == (1, False)
+
+
 def test_a_page_is_filtered_by_endpoint_job_and_status(
     services: Services, make: Factory, account: str
 ) -> None:
@@ -402,7 +511,7 @@ def _send_all(given: dict[str, Any], count: int) -> list[tuple[str, int]]:
     """Claim and record until nothing is due; the deliveries and attempts that were ours."""
     services = build_services(Settings(**given))
     sent = []
-    while claims := services.webhooks.dispatch.claim("", lambda lane: 3, count)[0]:
+    while claims := services.webhooks.dispatch.claim("", lambda lane, taken: 3, count)[0]:
         sent += [(each.id, each.attempt) for each in claims]
         services.webhooks.dispatch.record([outcome(each) for each in claims])
     services.database.close()
@@ -450,7 +559,7 @@ def test_nobody_waits_for_ever_when_endpoints_are_deleted_while_jobs_end_and_mes
 
     def send() -> None:
         for _ in range(20):
-            claims, _ = services.webhooks.dispatch.claim("", lambda lane: 9, 50)
+            claims, _ = services.webhooks.dispatch.claim("", lambda lane, taken: 9, 50)
             services.webhooks.dispatch.record([failure(each, 0) for each in claims])
 
     in_threads(lambda call: call(), [(end_jobs,), (come_and_go,), (send,), (send,)])

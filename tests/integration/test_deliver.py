@@ -17,12 +17,13 @@ from shared.edits import JobWebhook
 from shared.errors import DatabaseUnavailable
 from shared.services import Services
 from shared.webhooks.deliveries import Delivery
-from shared.webhooks.dispatch import Dispatch, Outcome
+from shared.webhooks.dispatch import Claim, Dispatch, Outcome
 from shared.webhooks.status import Status
 from tests.crew import wait_until
-from tests.factories import Factory
+from tests.factories import Factory, let_pass
 from tests.receiver import HANG, RESET, Message, Receiver, Reply
 from worker.deliver import Deliverer
+from worker.send import Sender
 from worker.watch import Drain
 
 pytestmark = pytest.mark.slow
@@ -189,14 +190,17 @@ def test_receivers_that_hang_delay_nobody_else(
     def arrived() -> int:
         return sum(message.path == "/ok" for message in receiver.received)
 
-    wait_until(lambda: arrived() == 36 * 5)
+    def written() -> int:
+        return sum(each.status is Status.SUCCEEDED for each in _log(services))
+
+    wait_until(lambda: arrived() == written() == 36 * 5)
     assert not [each for each in _log(services) if each.attempts and each.attempts[0].error]
     drain.begin(0)  # and nobody needs to wait for the four
     thread.join(5)
     assert not thread.is_alive()
     left = [each for each in _log(services) if each.status is Status.PENDING]
     assert len(left) == 4 * 5
-    claims, _ = services.webhooks.dispatch.claim("", lambda lane: 100, 100)
+    claims, _ = services.webhooks.dispatch.claim("", lambda lane, taken: 100, 100)
     assert len(claims) == len(left)  # given back: others have them at once
 
 
@@ -276,3 +280,72 @@ def test_one_message_that_cannot_be_made_stops_no_other(
     log = {each.job_id: [a.error for a in each.attempts] for each in _log(services)}
     assert log[good.id] == [None]
     assert log[bad.id][0] == "send_failed"
+
+
+def test_an_answer_with_a_date_beyond_all_years_is_tried_again(
+    services: Services, make: Factory, account: str, receiver: Receiver
+) -> None:
+    far = {"retry-after": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}
+    receiver.behave = lambda message: Reply(204 if message.number else 503, far)
+    make.endpoint(account, url=receiver.url())
+    make.ended(account)
+    (delivery,) = work_off(services)
+    assert [each.http_status for each in delivery.attempts] == [503, 204]
+
+
+def test_an_answer_that_nobody_can_judge_is_a_try_that_failed(
+    services: Services, make: Factory, account: str, receiver: Receiver, monkeypatch: Any
+) -> None:
+    def overflow(*_: object) -> float:
+        monkeypatch.undo()
+        raise OverflowError
+
+    monkeypatch.setattr("worker.send.retry_after_s", overflow)
+    receiver.behave = lambda message: Reply(204 if message.number else 503)
+    make.endpoint(account, url=receiver.url())
+    make.ended(account)
+    (delivery,) = work_off(services)
+    assert [each.error for each in delivery.attempts] == ["send_failed", None]
+
+
+def test_a_round_that_breaks_off_takes_no_room_from_the_next(
+    make: Factory, account: str, receiver: Receiver, build: Callable[..., Services]
+) -> None:
+    class RaisesOnce(Sender):
+        times = 1
+
+        async def send(self, claim: Claim) -> Outcome:
+            if self.times:
+                self.times -= 1
+                raise RuntimeError("nobody foresaw it")
+            return await super().send(claim)
+
+    services = build(**HERE, webhook_concurrency=1)
+    make.endpoint(account, url=receiver.url())
+    make.ended(account)
+    deliverer = Deliverer(services, Drain(), RaisesOnce(services), linger_s=0)
+    deliverer.deliver()
+    assert (receiver.received, _log(services)[0].attempts) == ([], ())
+    let_pass(services.database, 31)  # the claim runs out
+    deliverer.deliver()
+    assert [each.status for each in _log(services)] == [Status.SUCCEEDED]
+
+
+def test_an_outcome_that_cannot_be_written_takes_no_other_with_it(
+    services: Services, make: Factory, account: str, receiver: Receiver
+) -> None:
+    endpoint = make.endpoint(account, url=receiver.url("/poison"))
+    make.endpoint(account, url=receiver.url("/good"))
+
+    class Refuses(Dispatch):
+        def record(self, outcomes: Sequence[Outcome]) -> None:
+            if any(outcome.claim.endpoint_id == endpoint.id for outcome in outcomes):
+                raise ValueError("nobody foresaw it")
+            super().record(outcomes)
+
+    services.webhooks.dispatch.__class__ = Refuses
+    make.ended(account)
+    Deliverer(services, Drain(), linger_s=0).deliver()
+    log = {each.endpoint_id == endpoint.id: each.status for each in _log(services)}
+    assert log == {True: Status.PENDING, False: Status.SUCCEEDED}
+    assert len(receiver.received) == 2

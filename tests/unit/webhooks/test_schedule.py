@@ -50,6 +50,8 @@ def test_a_wait_is_longer_and_never_shorter_when_the_receiver_asks(
         ("Tue, 24 Nov 2026 12:00:07 -0000", 7),
         (None, 0), ("", 0), ("soon", 0), ("-1", 0), ("1.5", 0), ("1e9", 0), ("9" * 30, 0),
         ("Tue, 99 Nov 2026 12:00:07 GMT", 0), ("٣", 0),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", 0),
+        ("Mon, 01 Jan 2027 00:00:00 +99999999999999999999", 0),
     ],
 )  # fmt: skip
 def test_a_retry_after_is_read_in_both_forms_and_nothing_else(
