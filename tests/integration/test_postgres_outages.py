@@ -28,7 +28,7 @@ from tests.crowd import in_threads
 from tests.engines import ActingEngine
 from tests.factories import Factory, a_result, history
 from tests.servers.postgres import Postgres
-from worker.run_job import Workplace, run_next_job
+from worker.run_job import Workplace, run, run_next_job
 from worker.solo import Solo
 from worker.sweep import sweep
 from worker.watch import Drain, Heart
@@ -167,8 +167,6 @@ def test_an_outcome_is_written_when_the_server_was_killed_at_that_moment(
     services: Services, make: Factory, server: Postgres, act: str, states: list[str]
 ) -> None:
     drain = Drain()
-    if act == "drain":
-        drain.begin(0)
     job = make.job(is_stored=True, options={"act": act})
     leases = CutOff(services.database, lease_s=600, result_retention_days=1)
     starter = threading.Timer(AWAY_S, server.start)
@@ -179,7 +177,12 @@ def test_an_outcome_is_written_when_the_server_was_killed_at_that_moment(
 
     leases.cut = cut
     with structlog.testing.capture_logs() as events:
-        assert run_next_job("warp", _workplace(replace(services, leases=leases), drain))
+        at = _workplace(replace(services, leases=leases), drain)
+        claimed = leases.claim_next("warp", "worker-1")
+        assert claimed is not None
+        if act == "drain":
+            drain.begin(0)
+        run(claimed, at)
     starter.join()
     assert [event for event in events if event["event"] == "outcome_waits"]
     after = services.jobs.get(job.account_id, job.id)

@@ -25,6 +25,7 @@ from tests.crowd import in_threads
 from tests.engines import ActingEngine
 from tests.factories import Factory, a_picture, history, let_pass
 from worker.run_job import Workplace, run_next_job
+from worker.run_job import run as run_claimed
 from worker.solo import Solo
 from worker.watch import Drain, Heart
 
@@ -241,13 +242,21 @@ def test_pictures_are_kept_when_nobody_knows_whether_their_row_was_written(
     assert _ended(services, job).status is JobState.RUNNING  # until the sweep takes it back
 
 
+def test_no_job_is_claimed_when_the_worker_drains(services: Services, make: Factory) -> None:
+    job = make.job(is_stored=True)
+    drain = Drain()
+    drain.begin(60)
+    assert not run_next_job("warp", a_workplace(services, drain))
+    assert history(services.database, job.id) == ["queued"]
+
+
 def test_a_job_is_given_back_before_it_is_run_when_the_worker_drains(
     services: Services, make: Factory
 ) -> None:
-    job = make.job(is_stored=True)
+    job = make.running(is_stored=True)
     drain = Drain()
     drain.begin(0)
-    run_next_job("warp", a_workplace(services, drain))
+    run_claimed(job, a_workplace(services, drain))
     back = _ended(services, job)
     assert (back.status, back.attempt, back.losses) == (JobState.QUEUED, 1, 0)
     assert history(services.database, job.id) == ["queued", "running", "queued"]

@@ -35,7 +35,7 @@ REQUESTS = 3  #: of a job: its picture, its result, its mask
 
 @pytest.fixture
 def services(build: Callable[..., Services], s3: dict[str, Any], proxy: S3Proxy) -> Services:
-    return build(**s3 | {"s3_url": proxy.url, "s3_timeout_s": 0.3})
+    return build(**s3 | {"s3_url": proxy.url, "s3_timeout_s": 1.5})
 
 
 @pytest.fixture
