@@ -68,9 +68,10 @@ class Actor:
         self.lives.append(Life(process, log, time.time()))
 
     def signal(self, number: signal.Signals) -> int:
-        """Send it to the process and its children; the pid."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.life.pid, number)
+        """Send it to the process and its children, unless they have ended; the pid."""
+        if self.life.ended_at is None:  # or the number may be somebody else's by now
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.life.pid, number)
         return self.life.pid
 
     def ask_to_end(self) -> int:
