@@ -290,6 +290,23 @@ def test_numbers_out_of_range_fail_the_edit_and_give_no_picture() -> None:
         assert "float16" in str(outcome)
 
 
+def test_one_edit_whose_numbers_leave_the_range_fails_alone(
+    engine: LightningDragEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = engine.pipeline.decode
+
+    def spoilt(latents_N4hw: torch.Tensor) -> torch.Tensor:
+        images = decode(latents_N4hw)
+        images[1, 0, 5, 5] = torch.nan  # a candidate of the first
+        return images
+
+    monkeypatch.setattr(engine.pipeline, "decode", spoilt)
+    edits = [edit(0, candidates=2), edit(1)]
+    failed, whole = together(engine, edits, [Listener(), Listener()])
+    assert isinstance(failed, EngineFailed)
+    assert isinstance(whole, Outcome)
+
+
 @pytest.mark.parametrize("guidance", [3.0, 1.0])
 def test_the_memory_that_is_kept_for_a_candidate_is_counted_right(guidance: float) -> None:
     model = tiny_model()

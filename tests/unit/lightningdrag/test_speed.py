@@ -19,6 +19,7 @@ import torch
 from tests.golden.place import CHECKPOINTS
 from tests.unit.lightningdrag.test_batch import assert_same, final_latents
 from tests.unit.lightningdrag.tiny import canvas_edit, tiny_model
+from worker.engines.base import EngineUnusable
 from worker.engines.lightningdrag.build import build_model
 from worker.engines.lightningdrag.config import ModelConfig
 from worker.engines.lightningdrag.denoiser import predict_noise
@@ -222,6 +223,19 @@ def test_a_captured_call_works_on_tensors_that_stay_where_they_are(
     assert StandInGraph.replays == before + 3 * 3
     predictor.take_from(fixed[0], 3)
     assert predictor._captured.keys() == set(fixed[1:])
+
+
+def test_attention_kernels_that_the_device_does_not_have_are_refused_before_any_job() -> None:
+    with pytest.raises(EngineUnusable, match=r"kernel of cudnn takes heads of \d+ numbers in"):
+        speed_up(tiny_model(), Speed(kernels=("cudnn",)))
+    speed_up(tiny_model(), Speed(kernels=("cudnn", "math")))
+
+
+def test_float32_is_not_rounded_by_convolutions_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    build_model(ModelConfig(CHECKPOINTS))
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 def test_cuda_graphs_are_refused_where_there_is_no_cuda() -> None:

@@ -25,7 +25,7 @@ from worker.engines.lightningdrag.checkpoint import (
     look_for_files,
 )
 from worker.engines.lightningdrag.config import ModelConfig, SchedulerName
-from worker.engines.lightningdrag.device import is_lack_of_memory
+from worker.engines.lightningdrag.device import is_lack_of_memory, keep_float32
 from worker.engines.lightningdrag.lora import Lora
 from worker.engines.lightningdrag.networks import (
     Networks,
@@ -70,6 +70,7 @@ class Model:
 
 def build_model(config: ModelConfig) -> Model:
     """Load a model; `ModelFolderError` names everything that is wrong with its folder."""
+    keep_float32()
     device, dtype = torch.device(config.device), DTYPES[config.dtype]
     files, missing = look_for_files(config.folder, config.scheduler)
     folder = Folder(files, missing)

@@ -23,6 +23,7 @@ from worker.engines.lightningdrag.attention import ReferenceAttention
 from worker.engines.lightningdrag.batch import CanvasEdit, gather
 from worker.engines.lightningdrag.build import Model
 from worker.engines.lightningdrag.config import DEFAULTS
+from worker.engines.lightningdrag.device import keep_float32
 from worker.engines.lightningdrag.networks import Configs, make_networks
 from worker.engines.lightningdrag.pipeline import Pipeline
 from worker.engines.lightningdrag.points import Pairs
@@ -86,6 +87,7 @@ def blank_model(
     configs: Configs = FULL_SIZE, device: str = "meta", dtype: torch.dtype = torch.float32
 ) -> Model:
     """A model with weights as torch makes them; on the meta device it has shapes alone."""
+    keep_float32()
     with torch.device(device):
         networks = make_networks(configs)
     for _, network in networks:

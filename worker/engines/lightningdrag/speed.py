@@ -26,7 +26,8 @@ from torch import Tensor
 from torch.compiler import config as compiler
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from worker.engines.lightningdrag.attention import BlockConditioning, Conditioning
+from worker.engines.base import EngineUnusable
+from worker.engines.lightningdrag.attention import BlockConditioning, Conditioning, attend
 from worker.engines.lightningdrag.build import Model
 from worker.engines.lightningdrag.config import BLOCKS
 from worker.engines.lightningdrag.denoiser import predict_noise
@@ -216,7 +217,11 @@ def _halves(conditioning: Conditioning, candidates: int) -> int:
 
 
 def speed_up(model: Model, speed: Speed) -> Predictor:
-    """Put the model into the wanted layout; how its UNet is to be called."""
+    """Put the model into the wanted layout; how its UNet is to be called.
+
+    `EngineUnusable` where the device has none of the chosen attention kernels.
+    """
+    _try_kernels(model, speed)
     if speed.cuda_graphs and model.device.type != "cuda":
         raise ValueError(f"CUDA graphs need a CUDA device, not {model.device}")
     if speed.channels_last:
@@ -226,6 +231,26 @@ def speed_up(model: Model, speed: Speed) -> Predictor:
     if speed.fixed and (speed.compile or speed.cuda_graphs):
         return FixedPredictor(model.networks.unet, speed)
     return EagerPredictor(model.networks.unet)
+
+
+@torch.inference_mode()
+def _try_kernels(model: Model, speed: Speed) -> None:
+    """Attend once in every width of the UNet: better now than in each job."""
+    for name in {BLOCKS[0].name, BLOCKS[2].name, BLOCKS[-1].name} if speed.kernels else ():
+        attention: Any = model.networks.unet.get_submodule(f"{name}.transformer_blocks.0.attn1")
+        width = attention.to_q.out_features
+        tokens = torch.zeros(1, 8, width, device=model.device, dtype=model.dtype)
+        try:
+            with at_work(model.device, speed):
+                attend(tokens, tokens, tokens, attention.heads)
+        except RuntimeError as error:
+            reason = str(error).partition("\n")[0]
+            heads = width // attention.heads
+            chosen = " or ".join(speed.kernels)
+            raise EngineUnusable(
+                f"no attention kernel of {chosen} takes heads of {heads} numbers"
+                f" in {model.dtype} on {model.device}: {reason}"
+            ) from None
 
 
 class Pace:
