@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import secrets
-import shlex
 import signal
 import sys
 import tempfile
@@ -36,9 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"chaos: seed {plan.seed}; logs, promises and faults are in {folder}", flush=True)
     with running_servers(folder) as servers:
         result = run(plan, servers, folder / "run")
-    text = report(
-        result, f"make chaos {shlex.join(sys.argv[1:] if arguments is None else arguments)}"
-    )
+    text = report(result, _command(plan, chosen.jobs))
     (folder / "report.md").write_text(text)
     if chosen.report:
         chosen.report.write_text(text)
@@ -66,6 +63,13 @@ def _plan(chosen: argparse.Namespace) -> Plan:
     if chosen.expect_violations:
         return plans.planted(chosen.expect_violations, seed)
     return plans.long(seed, chosen.jobs) if chosen.jobs else plans.short(seed)
+
+
+def _command(plan: Plan, jobs: int | None) -> str:
+    """What repeats it."""
+    if plan.bug:
+        return f'make chaos SEED={plan.seed} ARGS="--expect-violations {plan.bug}"'
+    return f"make chaos{f' JOBS={jobs}' if jobs else ''} SEED={plan.seed}"
 
 
 def _status(result: Result) -> int:

@@ -42,7 +42,7 @@ def _head(result: Result, command: str) -> str:
     said = [line["what"] for line in result.evidence.promises]
     return f"""# Chaos report
 
-- command: `{command}`, seed {plan.seed}
+- command: `{command}`
 - commit: {_commit()}
 - machine: {os.cpu_count()} cores ({_cpu()}), {platform.system()}; load average at the end
   {os.getloadavg()[1]:.1f}; Python {platform.python_version()}
@@ -126,9 +126,9 @@ def _reclaims(result: Result) -> str:
     head = ("worker", "jobs", "p50 s", "p99 s", "max s", "max, leases", "over 1.2 leases")
     text = (
         "From the moment at which a worker was killed (or frozen, or cut off from the database, for"
-        " longer than\nits lease) to the next claim of each job that it had. Undisturbed: nothing"
-        " that a claim needs was away\nmeanwhile. Of the others, each was claimed within 1.2 leases"
-        " and that time."
+        " longer than\nits lease) to the next claim of each job that it had. Undisturbed: once the"
+        " lease was over, nothing that\na claim needs was away. Of the others, each was claimed"
+        " within 1.2 leases and that time."
     )
     return f"## Jobs that lost their worker\n\n{text}\n\n{_table(head, lines)}"
 
