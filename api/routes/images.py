@@ -7,14 +7,16 @@ import time
 from dataclasses import dataclass
 from typing import Any, cast
 
-from flask import Response, g, request
+from flask import g, request
 from flask_openapi3 import APIBlueprint, RawModel, Tag
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.context import account_id, context, services
 from api.idempotency import completed, completion, idempotent, json_digest
-from api.openapi import no_content, operation_id, problems
+from api.openapi import operation_id, problems
+from api.removal import remove_objects
 from api.rendering import render_image
+from api.schemas.base import DeletedOut
 from api.schemas.images import ImageOut, ImagePath, UploadBody, UploadOut
 from api.strict_json import StrictRequest, json_pointer
 from shared.errors import (
@@ -115,12 +117,12 @@ def get_image(path: ImagePath) -> Any:
     return render_image(image, context())
 
 
-@images.delete("/<image:image_id>", responses={**no_content(), **problems(404, 409, 503)})
+@images.delete("/<image:image_id>", responses={200: DeletedOut, **problems(404, 409, 503)})
 def delete_image(path: ImagePath) -> Any:
-    """Delete an image and its bytes; not while a job that has not ended needs it."""
+    """Delete an image and its bytes, and say so; not while a job that has not ended needs it."""
     image = services().images.delete(account_id(), path.image_id)
-    services().objects.delete(image.object_key or staging_key(image.account_id, image.id))
-    return Response(status=204)
+    key = image.object_key or staging_key(image.account_id, image.id)
+    return remove_objects(image.id, key, image.size_bytes)
 
 
 @dataclass(frozen=True, slots=True)

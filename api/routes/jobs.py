@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from flask import Response, request
+from flask import request
 from flask_openapi3 import APIBlueprint, Tag
 
 from api.context import account_id, context, services
 from api.idempotency import completion, idempotent, json_digest, no_digest
-from api.openapi import PREFER, no_content, operation_id, problems
+from api.openapi import PREFER, operation_id, problems
 from api.problems import violation_to_json
+from api.removal import remove_objects
 from api.rendering import links_of, render_job, render_jobs, render_new_job
+from api.schemas.base import DeletedOut
 from api.schemas.job_body import JobBody
 from api.schemas.jobs import JobOut, JobPath, JobsOut, JobsQuery, ValidationOut
 from api.strict_json import json_pointer
@@ -23,6 +25,7 @@ from shared.ids import is_id
 from shared.jobs.job import Job
 from shared.jobs.shown import show_job
 from shared.jobs.state import JobState
+from shared.objects import results_prefix
 
 log = structlog.get_logger()
 
@@ -137,13 +140,11 @@ def retry_job(path: JobPath) -> Any:
     return _retried(job, 202)
 
 
-@jobs.delete("/<job:job_id>", responses={**no_content(), **problems(404, 409, 503)})
+@jobs.delete("/<job:job_id>", responses={200: DeletedOut, **problems(404, 409, 503)})
 def delete_job(path: JobPath) -> Any:
-    """Delete a job that has ended, and its pictures."""
+    """Delete a job that has ended, and its pictures; what went is said."""
     job = services().jobs.delete(account_id(), path.job_id)
-    for key in job.object_keys:
-        services().objects.delete(key)
-    return Response(status=204)
+    return remove_objects(job.id, results_prefix(job.account_id, job.id), job.stored_bytes or 0)
 
 
 def _accepted(job: Job, status: int) -> tuple[dict[str, Any], int, dict[str, str]]:

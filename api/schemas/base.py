@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -24,6 +24,26 @@ class Body(BaseModel):
     """A body that a client sends: no field that is not known, no value of another kind."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class RemovedOut(BaseModel):
+    """What was taken out of the object storage; bytes as they were counted for the account."""
+
+    objects: int
+    bytes: int
+
+
+class DeletedOut(BaseModel):
+    """What a `DELETE` took away for good.
+
+    The row is gone. `left_to_sweep`: the object storage did not answer, so the sweep takes
+    what is left there.
+    """
+
+    id: str
+    deleted: Literal[True]
+    removed: RemovedOut
+    left_to_sweep: bool
 
 
 class PageQuery(BaseModel):

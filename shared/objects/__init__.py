@@ -13,6 +13,7 @@ from shared.objects.keys import (
     content_type_of,
     image_key,
     result_key,
+    results_prefix,
     staging_key,
 )
 from shared.objects.store import ClientUrls, ObjectStore, Stored, Upload
@@ -28,5 +29,6 @@ __all__ = [
     "content_type_of",
     "image_key",
     "result_key",
+    "results_prefix",
     "staging_key",
 ]

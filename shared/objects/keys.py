@@ -35,7 +35,12 @@ def staging_key(account_id: str, image_id: str) -> str:
 
 def result_key(account_id: str, job_id: str, attempt: int, name: str) -> str:
     """Where one attempt keeps one of its pictures."""
-    return f"results/{account_id}/{job_id}/{attempt}/{name}"
+    return f"{results_prefix(account_id, job_id)}{attempt}/{name}"
+
+
+def results_prefix(account_id: str, job_id: str) -> str:
+    """Under which every attempt of a job keeps its pictures."""
+    return f"results/{account_id}/{job_id}/"
 
 
 def candidate_name(index: int, form: str) -> str:

@@ -57,9 +57,9 @@ def test_a_key_is_gone_when_what_it_made_was_deleted(
     made = caller.post(**request, headers=KEY).json["id"]
     if table is jobs:
         caller.post(f"/v1/jobs/{made}/cancel")
-        assert caller.delete(f"/v1/jobs/{made}").status_code == 204
+        assert caller.delete(f"/v1/jobs/{made}").status_code == 200
     elif table is images:
-        assert caller.delete(f"/v1/images/{made}").status_code == 204
+        assert caller.delete(f"/v1/images/{made}").status_code == 200
     else:  # a delivery goes with its endpoint
         (hook,) = caller.get("/v1/webhook-endpoints").json["data"]
         assert caller.delete(f"/v1/webhook-endpoints/{hook['id']}").status_code == 204

@@ -15,6 +15,8 @@ from sqlalchemy import event
 
 from shared.images.tables import images
 from shared.jobs.tables import job_events, jobs
+from shared.objects.keys import PREFIXES
+from shared.orphans import Orphans
 from tests.api.calling import Caller, caller_of, is_problem, local, until, white
 from tests.factories import a_picture, a_result
 
@@ -36,6 +38,13 @@ def is_unavailable(answer: TestResponse, code: str) -> bool:
 def count(services: Services, *tables: Any) -> int:
     with services.database.reading() as connection:
         return sum(len(connection.execute(table.select()).all()) for table in tables)
+
+
+def collect_orphans(services: Services) -> None:
+    """The whole storage, however young its objects are."""
+    orphans = Orphans(services.database, services.objects, grace_s=-1)
+    for _ in range(2 * len(PREFIXES)):
+        orphans.collect()
 
 
 @contextmanager
@@ -188,19 +197,21 @@ def test_a_job_is_unavailable_and_not_missing_when_its_masks_bytes_are_lost(
     assert caller.account_id not in answer.text, "the storage's layout is nobody's matter"
 
 
-def test_an_image_can_be_deleted_again_when_the_storage_was_gone_the_first_time(
+def test_an_image_is_gone_and_its_bytes_left_to_the_sweep_when_the_storage_is_gone(
     caller: Caller, services: Services
 ) -> None:
     image = caller.image()
     with storage_gone(services):
-        first = caller.delete(f"/v1/images/{image}")
-    assert first.status_code in (204, 503)
-    second = caller.delete(f"/v1/images/{image}")
-    assert second.status_code in (204, 404)
-    assert caller.get(f"/v1/images/{image}").status_code == 404
+        answer = caller.delete(f"/v1/images/{image}")
+    assert (answer.status_code, answer.json["left_to_sweep"]) == (200, True)
+    assert answer.json["removed"]["objects"] == 0
+    assert is_problem(caller.get(f"/v1/images/{image}"), 404, "not_found")
+    assert services.objects.walk(f"images/{caller.account_id}/", "", 9) != []
+    collect_orphans(services)
+    assert services.objects.walk("", "", 9) == []
 
 
-def test_a_job_can_be_deleted_again_when_the_storage_was_gone_the_first_time(
+def test_a_job_is_gone_and_its_pictures_left_to_the_sweep_when_the_storage_is_gone(
     caller: Caller, services: Services
 ) -> None:
     path = f"/v1/jobs/{caller.job()['id']}"
@@ -210,9 +221,12 @@ def test_a_job_can_be_deleted_again_when_the_storage_was_gone_the_first_time(
     services.objects.put(result["candidates"][0]["key"], b"picture")
     services.leases.succeed(job, result)
     with storage_gone(services):
-        assert caller.delete(path).status_code in (204, 503)
-    assert caller.delete(path).status_code in (204, 404)
-    assert caller.get(path).status_code == 404
+        answer = caller.delete(path)
+    assert (answer.status_code, answer.json["left_to_sweep"]) == (200, True)
+    assert is_problem(caller.get(path), 404, "not_found")
+    assert services.objects.walk(f"results/{caller.account_id}/", "", 9) != []
+    collect_orphans(services)
+    assert services.objects.walk("results/", "", 9) == []
 
 
 def test_a_job_is_accepted_at_once_when_no_broker_is_there(caller: Caller) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.api.calling import Caller, is_problem, local
 from tests.factories import a_picture, a_result, rows_that_name
@@ -28,6 +28,15 @@ def ended_job(caller: Caller, services: Services, image: str) -> str:
     return job.id
 
 
+def deleted(row_id: str, *, objects: int, size_bytes: int) -> dict[str, Any]:
+    return {
+        "id": row_id,
+        "deleted": True,
+        "removed": {"objects": objects, "bytes": size_bytes},
+        "left_to_sweep": False,
+    }
+
+
 def test_nothing_of_a_job_is_left_when_it_is_deleted(caller: Caller, services: Services) -> None:
     image = caller.image()
     job, other = (ended_job(caller, services, image) for _ in range(2))
@@ -36,7 +45,8 @@ def test_nothing_of_a_job_is_left_when_it_is_deleted(caller: Caller, services: S
     url = caller.get(f"/v1/jobs/{job}").json["result"]["candidates"][0]["url"]
     assert caller.client.get(local(url)).status_code == 200
     used = services.accounts.usage(caller.account_id).stored_bytes
-    assert caller.delete(f"/v1/jobs/{job}").status_code == 204
+    gone = caller.delete(f"/v1/jobs/{job}")
+    assert (gone.status_code, gone.json) == (200, deleted(job, objects=3, size_bytes=100))
     assert set(rows_that_name(services.database, job)) == AUDITED
     assert services.objects.walk(f"results/{caller.account_id}/{job}/", "", 9) == []
     assert is_problem(caller.client.get(local(url)), 404, "not_found")
@@ -48,7 +58,9 @@ def test_nothing_of_an_image_is_left_when_it_is_deleted(caller: Caller, services
     image = caller.image()
     ended_job(caller, services, image)
     url = caller.get(f"/v1/images/{image}").json["url"]
-    assert caller.delete(f"/v1/images/{image}").status_code == 204
+    gone = caller.delete(f"/v1/images/{image}")
+    size_bytes = len(a_picture())
+    assert (gone.status_code, gone.json) == (200, deleted(image, objects=1, size_bytes=size_bytes))
     left = set(rows_that_name(services.database, image))
     assert left == {*AUDITED, "jobs"}, "a job that ended says which image it had, and no more"
     assert services.objects.walk(f"images/{caller.account_id}/", "", 9) == []
@@ -62,6 +74,7 @@ def test_nothing_of_an_upload_is_left_when_it_is_deleted_before_it_is_complete(
     announced = caller.announce(data).json
     assert caller.client.put(local(announced["upload"]["url"]), data=data).status_code == 200
     assert services.accounts.usage(caller.account_id).stored_bytes == len(data)
-    assert caller.delete(f"/v1/images/{announced['id']}").status_code == 204
+    gone = caller.delete(f"/v1/images/{announced['id']}")
+    assert gone.json == deleted(announced["id"], objects=1, size_bytes=len(data))
     assert services.objects.walk(f"staging/{caller.account_id}/", "", 9) == []
     assert services.accounts.usage(caller.account_id).stored_bytes == 0

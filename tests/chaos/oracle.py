@@ -312,7 +312,7 @@ def _answers(case: Case) -> Iterator[Violation]:
         if line["what"] in ("broken", "refused"):
             said = f"{line['status']} {line['said'][:300]}"
             yield Violation("answer", str(line.get("token", "")), said)
-        if line["what"] == "delete" and line["status"] not in (204, 404):
+        if line["what"] == "delete" and line["status"] not in (200, 404):
             yield Violation("answer", line["job"], f"a delete was answered with {line['status']}")
 
 

@@ -35,8 +35,7 @@ REACHED = {
     "POST /v1/images/uploads 201",
     "POST /v1/images/{image_id}/complete 200",
     "GET /v1/images/{image_id} 200",
-    "GET /v1/images/{image_id} 404",
-    "DELETE /v1/images/{image_id} 204",
+    "DELETE /v1/images/{image_id} 200",
     "POST /v1/jobs 202",
     "POST /v1/jobs 401",
     "POST /v1/jobs 415",
@@ -46,7 +45,7 @@ REACHED = {
     "GET /v1/jobs 200",
     "GET /v1/jobs 422",
     "GET /v1/jobs/{job_id} 200",
-    "DELETE /v1/jobs/{job_id} 204",
+    "DELETE /v1/jobs/{job_id} 200",
     "POST /v1/jobs/{job_id}/cancel 200",
     "POST /v1/jobs/{job_id}/retry 202",
     "POST /v1/webhook-endpoints 201",
@@ -94,6 +93,7 @@ def test_the_api_answers_as_its_document_says_when_it_is_asked_at_random(
     assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
     lines = set(reached.read_text().splitlines())
     assert REACHED - lines == set()
+    assert any(line.endswith(" 404") for line in lines)
     served = httpx.get(f"{service.url}/openapi.json", trust_env=False).json()["paths"]
     operations = {f"{method.upper()} {path}" for path in served for method in served[path]}
     assert operations == {" ".join(line.split()[:2]) for line in lines if " 2" in line} & operations
