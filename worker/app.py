@@ -20,6 +20,7 @@ from celery import signals
 from shared.engines import ENGINES
 from shared.queue import MAINTENANCE, SWEEP, WEBHOOKS, working_app
 from worker.batching import Batched, Limits
+from worker.claims import Claims
 from worker.deliver import Deliverer
 from worker.engines.base import BatchingEngine
 from worker.engines.registry import load_engine
@@ -67,7 +68,10 @@ def run_worker(
     threads = settings.worker_threads or _threads_for(engines.values(), settings)
     workplace = _workplace(services, _batched(engines, settings), drain)
     app = working_app(settings.redis_url.get_secret_value())
-    intake, broom = Intake(workplace, drain, threads), Broom(services, every_s=settings.sweep_s)
+    intake, broom = (
+        Intake(workplace, drain, threads),
+        Broom(services, drain, every_s=settings.sweep_s),
+    )
     deliverer = Deliverer(services, drain) if WEBHOOKS in queues else None
     register_tasks(app, intake, broom, deliverer)
     begin_drain = _drain_on_signals(drain, settings.drain_s)
@@ -82,8 +86,8 @@ def run_worker(
             every_s=settings.sweep_s,
         ),
     ):
-        worker = app.Worker(
-            hostname=workplace.worker_id,
+        worker = _draining(app.Worker)(
+            hostname=workplace.claims.worker_id,
             pool=type("Pool", (WakingTaskPool,), {"before_stop": staticmethod(begin_drain)}),
             concurrency=threads,
             queues=",".join(queues),
@@ -101,9 +105,10 @@ def run_worker(
 def _drain_on_signals(drain: Drain, grace_s: float) -> Callable[[], None]:
     """SIGTERM, SIGINT and SIGQUIT begin the drain; a second one makes it quicker.
 
-    Celery would cut running jobs off at the latter two, and ignores a SIGTERM after the first.
-    A job whose engine makes no step any more does not keep the process: it ends in time, and
-    the lease brings the job back. What begins the drain, unless it has begun.
+    Celery tells of each of them. A job whose engine makes no step any more does not keep the
+    process: it ends in time, and the lease brings the job back.
+
+    What begins the drain, unless it has begun, comes back.
     """
 
     def begin_once() -> None:
@@ -121,13 +126,23 @@ def _drain_on_signals(drain: Drain, grace_s: float) -> Callable[[], None]:
         log.error("drain_took_too_long")
         os._exit(1)
 
-    def same_for_all(**_: object) -> None:
-        for number in (signal.SIGINT, signal.SIGQUIT):
-            signal.signal(number, signal.getsignal(signal.SIGTERM))
-
     signals.worker_shutting_down.connect(begin, weak=False, dispatch_uid="drain")
-    signals.worker_ready.connect(same_for_all, weak=False, dispatch_uid="drain")
     return begin_once
+
+
+def _draining(worker: Any) -> Any:
+    """Celery's worker, which takes SIGINT and SIGQUIT as it takes SIGTERM, from its first moment.
+
+    It would cut running jobs off at the latter two, at the second signal.
+    """
+
+    class Draining(worker):  # type: ignore[misc]
+        def install_platform_tweaks(self, worker: object) -> None:
+            super().install_platform_tweaks(worker)
+            for number in (signal.SIGINT, signal.SIGQUIT):
+                signal.signal(number, signal.getsignal(signal.SIGTERM))
+
+    return Draining
 
 
 def _threads_for(engines: Iterable[Engine], settings: Settings) -> int:
@@ -177,6 +192,7 @@ def run_beat(services: Services) -> None:
 
 def _workplace(services: Services, engines: Mapping[str, Engine], drain: Drain) -> Workplace:
     settings = services.settings
+    worker_id = f"{socket.gethostname()[:20]}-{os.getpid()}-{secrets.token_hex(4)}"
     return Workplace(
         services=services,
         engines=engines,
@@ -184,5 +200,5 @@ def _workplace(services: Services, engines: Mapping[str, Engine], drain: Drain) 
             services.leases, drain, lease_s=settings.lease_s, heartbeat_s=settings.heartbeat_s
         ),
         solo=Solo(),
-        worker_id=f"{socket.gethostname()[:20]}-{os.getpid()}-{secrets.token_hex(4)}",
+        claims=Claims(services.leases, worker_id),
     )

@@ -57,6 +57,7 @@ class Intake:
 
     def look(self, engine: str) -> None:
         """Not woken: let as many work as there are jobs and free places."""
+        self._at.claims.return_unanswered()
         due = self._at.services.upkeep.due(engine, self.places)
         if due == 0:
             self._answered()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from shared.services import Services
     from worker.deliver import Deliverer
     from worker.intake import Intake
+    from worker.watch import Drain
 
 log = structlog.get_logger()
 
@@ -30,15 +31,16 @@ SWEEPS_MISSED = 3  #: then the sweep is made without being asked for
 class Broom:
     """The sweep, asked for or not."""
 
-    def __init__(self, services: Services, *, every_s: float) -> None:
+    def __init__(self, services: Services, drain: Drain, *, every_s: float) -> None:
         self._services = services
+        self._drain = drain
         self._patience_s = SWEEPS_MISSED * every_s
         self._asked_at = time.monotonic()
 
     def sweep(self) -> None:
-        """Asked for: sweep."""
+        """Asked for: sweep; no further step once the process drains."""
         self._asked_at = time.monotonic()
-        sweep(self._services)
+        sweep(self._services, lambda: self._drain.has_begun)
 
     def sweep_unless_asked(self) -> None:
         """Sweep if nobody has asked for it lately; several processes may do so at once."""

@@ -49,7 +49,7 @@ class Presence:
                 return
 
     def _row_id(self, engine: str) -> str:
-        return f"{self._at.worker_id}/{engine}"
+        return f"{self._at.claims.worker_id}/{engine}"
 
 
 def _try(call: Callable[[], None]) -> None:

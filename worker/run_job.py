@@ -19,6 +19,7 @@ from worker.watch import CancelAsked, DeadlinePassed, Heart, Lease, Stopped, Wor
 if TYPE_CHECKING:
     from shared.jobs.job import Job
     from shared.services import Services
+    from worker.claims import Claims
     from worker.engines.base import Engine
     from worker.solo import Solo
 
@@ -29,13 +30,13 @@ BROKEN = 70  #: exit status of a process whose engine can run nothing any more (
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """What one worker process has: the services, its engines, its heart, its name."""
+    """What one worker process has: the services, its engines, its heart, its claims."""
 
     services: Services
     engines: Mapping[str, Engine]
     heart: Heart
     solo: Solo
-    worker_id: str
+    claims: Claims
 
 
 def run_next_job(engine: str, at: Workplace) -> bool:
@@ -53,7 +54,7 @@ def claim(engine: str, at: Workplace) -> Job | None:
     """The next job of an engine; none for a process that is going away."""
     if at.heart.is_draining:
         return None
-    return at.services.leases.claim_next(engine, at.worker_id)
+    return at.claims.next(engine)
 
 
 def run(job: Job, at: Workplace) -> None:

@@ -24,21 +24,24 @@ log = structlog.get_logger()
 _housekeeping = threading.Lock()
 
 
-def sweep(services: Services) -> None:
+def sweep(services: Services, must_stop: Callable[[], bool] = lambda: False) -> None:
     """Take back, expire, fail, top up; then forget, unless a sweep of this process is at it.
 
     Forgetting may wait for a slow storage: that must not keep every thread from the rest.
+    `must_stop` is asked before each step.
     """
-    _run(URGENT, services)
+    _run(URGENT, services, must_stop)
     if _housekeeping.acquire(blocking=False):
         try:
-            _run(HOUSEKEEPING, services)
+            _run(HOUSEKEEPING, services, must_stop)
         finally:
             _housekeeping.release()
 
 
-def _run(steps: tuple[Step, ...], services: Services) -> None:
+def _run(steps: tuple[Step, ...], services: Services, must_stop: Callable[[], bool]) -> None:
     for step in steps:
+        if must_stop():
+            return
         try:
             step(services)
         except TowlineError as error:
@@ -96,6 +99,7 @@ def remove_old_results(services: Services) -> None:
                 services.objects.delete(key)
         except StorageUnavailable as error:
             log.warning("pictures_left", job=job.id, error=error.message)
+            return  # the next would wait as long in vain
 
 
 def forget_old_jobs(services: Services) -> None:

@@ -26,6 +26,8 @@ from shared.jobs.tables import QUEUED, RUNNING, SUCCEEDED, jobs, turns
 from shared.jobs.turns import OF_ACCOUNT, first_of, line_of, next_turn, note_turn
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy import ColumnElement, Connection
 
     from shared.db import Database
@@ -64,17 +66,15 @@ class LeaseStore:
         rival is claiming at this moment is passed over, not waited for. So are accounts that
         have as many jobs running as they may.
         """
-        claim_sent = time.monotonic()
         by = {
             "of_engine": engine,
             "by_worker": worker_id,
             "for_ms": self._lease_ms,
             "running_default": self._defaults.running_jobs or 0,
         }
-        claimed = self._claim_at_once(by) or self._claim_along_the_line(by)
-        return replace(claimed[0], claim_sent=claim_sent) if claimed else None
+        return self._claim_at_once(by) or self._claim_along_the_line(by)
 
-    def _claim_at_once(self, by: dict[str, Any]) -> list[Job]:
+    def _claim_at_once(self, by: dict[str, Any]) -> Job | None:
         """On PostgreSQL the usual claim is one statement: one round trip, no lock outlives it.
 
         Nothing, if no account that has work is free of rivals, or the first of them may not
@@ -82,21 +82,36 @@ class LeaseStore:
         moment has had its turn.
         """
         if not self._database.writes_by_one_statement:
-            return []
+            return None
         with self._database.writing_at_once() as connection:
-            return move_jobs(connection, _CLAIM_NEXT, **by)
+            return _claimed(connection, _CLAIM_NEXT, by)
 
-    def _claim_along_the_line(self, by: dict[str, Any]) -> list[Job]:
+    def _claim_along_the_line(self, by: dict[str, Any]) -> Job | None:
         """Statement by statement; where rivals serve every account, one of them is shared."""
         with self._database.writing() as connection:
             for account_id, running_jobs in connection.execute(_LINE, by).all():
                 if not may_run_one_more(connection, account_id, running_jobs):
                     continue
-                claimed = move_jobs(connection, _CLAIM, **by, of_account=account_id)
-                if claimed:
+                job = _claimed(connection, _CLAIM, {**by, "of_account": account_id})
+                if job is not None:
                     note_turn(connection, by["of_engine"], account_id)
-                    return claimed
-        return []
+                    return job
+        return None
+
+    def give_back_of(self, worker_ids: Collection[str]) -> list[Job]:
+        """Put back what these hold, for their claims had no answer; no loss.
+
+        A job whose owner asked to cancel is canceled.
+        """
+        held = (RUNNING, jobs.c.worker_id.in_(worker_ids))
+        asked = jobs.c.cancel_requested_at.is_not(None)
+        cancel = prepare_move(Move.CANCEL, *held, asked, **_ENDED)
+        with self._database.writing() as connection:
+            connection.execute(select(jobs.c.id).where(*held).with_for_update())
+            return [
+                *move_jobs(connection, cancel, retain_ms=self._retention_ms),
+                *move_jobs(connection, Move.REQUEUE, *held, **RELEASED),
+            ]
 
     def heartbeat(self, job: Job, step: int, steps: int | None) -> Pulse:
         """Renew the lease and write down the progress."""
@@ -187,6 +202,14 @@ class LeaseStore:
 
 
 RELEASED: dict[str, Any] = {"lease_until": None, "worker_id": None, "run_after": 0}
+
+
+def _claimed(connection: Connection, claim: PreparedMove, by: dict[str, Any]) -> Job | None:
+    """A lease counts from before its claim is sent; the wait for a connection is none of it."""
+    claim_sent = time.monotonic()
+    for job in move_jobs(connection, claim, **by):
+        return replace(job, claim_sent=claim_sent)
+    return None
 
 
 def error_to_json(error: TowlineError) -> dict[str, Any]:

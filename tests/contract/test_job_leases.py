@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 from sqlalchemy.exc import ProgrammingError
 
 from shared.errors import DatabaseUnavailable, EngineFailed, StorageUnavailable, TimedOut
@@ -111,6 +111,22 @@ def test_a_claim_tells_when_it_was_sent_by_the_clock_of_its_process(
     assert job is not None
     assert job.claim_sent is not None
     assert earlier <= job.claim_sent <= time.monotonic()
+
+
+def test_the_lease_is_whole_when_the_claim_waited_long_for_a_connection(
+    services: Services, make: Factory
+) -> None:
+    make.job()
+    begun = time.monotonic()
+
+    def wait(*_: object) -> None:
+        time.sleep(0.2)
+
+    event.listen(services.database.engine, "checkout", wait, once=True)
+    job = services.leases.claim_next("warp", "worker")
+    assert job is not None
+    assert job.claim_sent is not None
+    assert job.claim_sent - begun >= 0.2
 
 
 def test_a_job_waits_longer_and_longer_and_fails_in_the_end_when_an_error_is_retryable(

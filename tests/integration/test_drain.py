@@ -11,6 +11,7 @@ import pytest
 
 from shared.jobs.job import Job
 from shared.jobs.state import JobState
+from tests.broker import free_port
 from tests.crew import Crew, Member, wait_until
 from tests.factories import Factory
 
@@ -73,6 +74,24 @@ def test_a_second_signal_gives_the_job_back_at_once(
     crew.services.wakeups.send("warp")
     crew.worker()
     assert crew.wait_for_end(job).attempt == 2
+
+
+def test_the_job_is_given_back_when_a_worker_that_never_reached_redis_is_interrupted_twice(
+    start_crew: Callable[..., Crew], mark: Path
+) -> None:
+    crew = start_crew(drain_s=LONG_S, heartbeat_s=0.2, sweep_s=0.2)
+    crew.redis_url = f"redis://127.0.0.1:{free_port()}/0"
+    worker = crew.worker()
+    options = {"act": "wait_for_mark", "mark": str(mark)}
+    job = Factory(crew.services).job(is_stored=True, options=options)
+    wait_until(Path(f"{mark}.started").exists, said=crew.said())
+    worker.signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert now(crew, job).status is JobState.RUNNING
+    worker.signal(signal.SIGINT)
+    assert worker.wait_for_death(15) == 0
+    back = now(crew, job)
+    assert (back.status, back.losses) == (JobState.QUEUED, 0)
 
 
 def test_a_process_whose_engine_hangs_ends_all_the_same(

@@ -28,6 +28,7 @@ from tests.crowd import in_threads
 from tests.engines import ActingEngine
 from tests.factories import Factory, a_result, history
 from tests.servers.postgres import Postgres
+from worker.claims import Claims
 from worker.run_job import Workplace, run, run_next_job
 from worker.solo import Solo
 from worker.sweep import sweep
@@ -194,7 +195,9 @@ def test_an_outcome_is_written_when_the_server_was_killed_at_that_moment(
 def _workplace(services: Services, drain: Drain | None = None) -> Workplace:
     drain = drain or Drain()
     heart = Heart(services.leases, drain, lease_s=600, heartbeat_s=0.2)
-    return Workplace(services, {"warp": ActingEngine()}, heart, Solo(), "worker-1")
+    return Workplace(
+        services, {"warp": ActingEngine()}, heart, Solo(), Claims(services.leases, "worker-1")
+    )
 
 
 def _assert_pictures_are_as_the_row_says(services: Services, job_id: str, are_there: bool) -> None:
@@ -224,6 +227,40 @@ def test_there_is_one_outcome_and_its_pictures_stay_when_the_answer_to_the_commi
     assert history(services.database, job.id) == ["queued", "running", "succeeded"]
     _assert_pictures_are_as_the_row_says(services, job.id, are_there=True)
     assert services.jobs.get(job.account_id, job.id).status is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("is_canceled", "outcome"),
+    [(False, (JobState.SUCCEEDED, 2, 0)), (True, (JobState.CANCELED, 1, 0))],
+)
+def test_a_job_waits_for_no_lease_when_the_answer_to_its_claim_is_lost(
+    services: Services,
+    make: Factory,
+    monkeypatch: pytest.MonkeyPatch,
+    is_canceled: bool,
+    outcome: tuple[JobState, int, int],
+) -> None:
+    job = make.job(is_stored=True)
+    dialect = services.database.engine.dialect
+    execute = dialect.do_execute
+
+    def lose_the_answer(cursor: Any, statement: str, *given: Any) -> None:
+        execute(cursor, statement, *given)
+        if "worker_id=" in statement:
+            monkeypatch.setattr(dialect, "do_execute", execute)
+            cursor.connection.close()
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    at = _workplace(services)
+    monkeypatch.setattr(dialect, "do_execute", lose_the_answer)
+    with pytest.raises(DatabaseUnavailable):
+        run_next_job("warp", at)
+    assert services.jobs.get(job.account_id, job.id).status is JobState.RUNNING
+    if is_canceled:
+        services.jobs.cancel(job.account_id, job.id)
+    assert run_next_job("warp", at) is not is_canceled
+    after = services.jobs.get(job.account_id, job.id)
+    assert (after.status, after.attempt, after.losses) == outcome
 
 
 def test_a_worker_goes_on_claiming_when_the_server_was_restarted_under_it(

@@ -24,6 +24,7 @@ from shared.services import Services
 from tests.crowd import in_threads
 from tests.engines import ActingEngine
 from tests.factories import Factory, a_picture, history, let_pass
+from worker.claims import Claims
 from worker.run_job import Workplace, run_next_job
 from worker.run_job import run as run_claimed
 from worker.solo import Solo
@@ -38,7 +39,9 @@ def a_workplace(services: Services, drain: Drain | None = None) -> Workplace:
         lease_s=settings.lease_s,
         heartbeat_s=settings.heartbeat_s,
     )
-    return Workplace(services, {"warp": ActingEngine()}, heart, Solo(), "worker-1")
+    return Workplace(
+        services, {"warp": ActingEngine()}, heart, Solo(), Claims(services.leases, "worker-1")
+    )
 
 
 @pytest.fixture

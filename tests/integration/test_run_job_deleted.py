@@ -13,6 +13,7 @@ from shared.jobs.job import Job
 from shared.services import Services
 from tests.engines import ActingEngine
 from tests.factories import Factory, rows_that_name
+from worker.claims import Claims
 from worker.engines.base import Edit, Outcome, Watch
 from worker.run_job import Workplace, run_next_job
 from worker.solo import Solo
@@ -46,7 +47,7 @@ def test_a_run_leaves_nothing_and_no_error_when_its_account_goes(
     job = Factory(services).job(is_stored=True)
     engine = DeletingEngine(services, job, goes_on=goes_on)
     heart = Heart(services.leases, Drain(), lease_s=600, heartbeat_s=0.05)
-    at = Workplace(services, {"warp": engine}, heart, Solo(), "worker-1")
+    at = Workplace(services, {"warp": engine}, heart, Solo(), Claims(services.leases, "worker-1"))
     with structlog.testing.capture_logs() as logged:
         assert run_next_job("warp", at) is True
     said: list[Any] = [entry["event"] for entry in logged if entry["log_level"] != "info"]

@@ -24,6 +24,7 @@ from tests.servers.s3_proxy import (
     late,
     overloaded,
 )
+from worker.claims import Claims
 from worker.run_job import Workplace, run_next_job
 from worker.solo import Solo
 from worker.watch import Drain, Heart
@@ -44,7 +45,9 @@ def run(services: Services) -> Callable[[], bool]:
     heart = Heart(
         services.leases, Drain(), lease_s=settings.lease_s, heartbeat_s=settings.heartbeat_s
     )
-    at = Workplace(services, {"warp": ActingEngine()}, heart, Solo(), "worker-1")
+    at = Workplace(
+        services, {"warp": ActingEngine()}, heart, Solo(), Claims(services.leases, "worker-1")
+    )
     return lambda: run_next_job("warp", at)
 
 
