@@ -56,7 +56,6 @@ def first_of(account_id: ColumnElement[str], is_due: ColumnElement[bool]) -> Sel
     """The account's job of which `is_due` holds that goes first: by priority, then by age."""
     return (
         select(jobs.c.id)
-        .with_hint(jobs, "INDEXED BY ix_jobs_claim", "sqlite")  # or it sorts them all
         .where(jobs.c.engine == OF_ENGINE, jobs.c.account_id == account_id, is_due)
         .order_by(jobs.c.priority, jobs.c.id)
         .limit(1)
