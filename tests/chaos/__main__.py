@@ -2,6 +2,7 @@
 
 python -m tests.chaos                                  about two minutes
 python -m tests.chaos --jobs 10000 --report docs/chaos-report.md
+python -m tests.chaos --kills 60                       nothing but `kill -9` of workers
 python -m tests.chaos --expect-violations unfenced     with a bug planted: can it be found?
 """
 
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"chaos: seed {plan.seed}; logs, promises and faults are in {folder}", flush=True)
     with running_servers(folder) as servers:
         result = run(plan, servers, folder / "run")
-    text = report(result, _command(plan, chosen.jobs))
+    text = report(result, _command(plan, chosen))
     (folder / "report.md").write_text(text)
     if chosen.report:
         chosen.report.write_text(text)
@@ -51,6 +52,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--jobs", type=int, help="how many; without it the short run")
+    parser.add_argument("--kills", type=int, help="so many workers are killed, and nothing else")
     parser.add_argument("--seed", type=int, help="of jobs and faults; chosen by chance and printed")
     parser.add_argument("--expect-violations", choices=BUGS, metavar="BUG", help=", ".join(BUGS))
     parser.add_argument("--report", type=Path, help="where to write the report as well")
@@ -62,14 +64,18 @@ def _plan(chosen: argparse.Namespace) -> Plan:
     seed = secrets.randbelow(10**6) if chosen.seed is None else chosen.seed
     if chosen.expect_violations:
         return plans.planted(chosen.expect_violations, seed)
+    if chosen.kills:
+        return plans.kills(seed, chosen.kills)
     return plans.long(seed, chosen.jobs) if chosen.jobs else plans.short(seed)
 
 
-def _command(plan: Plan, jobs: int | None) -> str:
+def _command(plan: Plan, chosen: argparse.Namespace) -> str:
     """What repeats it."""
     if plan.bug:
         return f'make chaos SEED={plan.seed} ARGS="--expect-violations {plan.bug}"'
-    return f"make chaos{f' JOBS={jobs}' if jobs else ''} SEED={plan.seed}"
+    jobs = f" JOBS={chosen.jobs}" if chosen.jobs else ""
+    kills = f' ARGS="--kills {chosen.kills}"' if chosen.kills else ""
+    return f"make chaos{jobs} SEED={plan.seed}{kills}"
 
 
 def _status(result: Result) -> int:
