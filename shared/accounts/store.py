@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, bindparam, func, insert, literal, or_, select, update
@@ -52,6 +52,16 @@ _LOOK_UP = (
     .join(accounts, accounts.c.id == api_keys.c.account_id)
     .where(api_keys.c.id == bindparam("key_id"))
 )
+#: For requests that go on for long.
+_USABLE_AMONG = (
+    select(api_keys.c.id)
+    .join(accounts, accounts.c.id == api_keys.c.account_id)
+    .where(
+        api_keys.c.id.in_(bindparam("key_ids", expanding=True)),
+        _IS_USABLE,
+        accounts.c.deleting_at.is_(None),
+    )
+)
 _NOBODYS = bytes(32)  #: compared with where there is no key
 
 
@@ -85,6 +95,11 @@ class AccountStore:
             return self.identify(key_text).account_id
         except Unauthorized:
             return None
+
+    def usable_among(self, key_ids: Collection[str]) -> set[str]:
+        """Those of the keys that open something at this moment, in one query by primary keys."""
+        with self._database.reading_at_once() as connection:
+            return set(connection.scalars(_USABLE_AMONG, {"key_ids": list(key_ids)}))
 
     def _note_use(self, key_id: str) -> None:
         """A rival that notes it at this moment is not waited for; a request never fails of it."""
