@@ -80,7 +80,7 @@ def create_app(services: Services) -> OpenAPI:
         signer=signer,
         notifier=notifier,
         watcher=FinalWatcher(services.jobs, notifier, limit=settings.max_waits),
-        feeds=Feeds(services.histories, notifier, limit=settings.max_streams),
+        feeds=Feeds(services.histories, services.accounts, notifier, limit=settings.max_streams),
         decoding=BoundedSemaphore(os.cpu_count() or 1),
     )
     app.validation_error_callback = _refuse

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 RETRY_MS = 2000  #: after which a client comes back
 HEARTBEAT_S = 15.0
 CHECK_S = 2.0  #: how often a silent stream looks whether it should go on
-LONGEST_S = 3600.0  #: then a client comes back, with a key that is looked at again
+LONGEST_S = 3600.0  #: then a client comes back
 
 Place = tuple[int, int]
 START: Place = (0, 0)
@@ -100,10 +100,12 @@ def live(follower: Follower, place: Place, at: Context, connection: Any) -> Iter
     """
     spoke = began = time.monotonic()
     yield f"retry: {RETRY_MS}\n\n".encode()
-    while not (at.notifier.is_closed or follower.is_dismissed):
+    while not at.notifier.is_closed:
         is_new, history = follower.wait(CHECK_S), follower.feed.history
         now = time.monotonic()
-        if history is None or now - began > LONGEST_S or _is_gone(connection):
+        if history is None or follower.is_dismissed:
+            return
+        if now - began > LONGEST_S or _is_gone(connection):
             return
         if is_new and (events := events_after(history, place, at)):
             yield b"".join(event.encode() for event in events)

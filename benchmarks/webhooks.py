@@ -1,12 +1,13 @@
 """What receivers do to webhooks: a storm of failures, and receivers that hang beside others.
 
-    python -m benchmarks.webhooks storm [--events 10000] [--endpoints 8]
-    python -m benchmarks.webhooks hang [--receivers 500] [--hanging 5] [--rounds 3]
+    python -m benchmarks.webhooks [--postgres] storm [--events 10000] [--endpoints 8]
+    python -m benchmarks.webhooks [--postgres] hang [--receivers 500] [--hanging 5] [--rounds 3]
 
 Real processes: a worker of the queues `webhooks` and `maintenance`, beat, a Valkey, and SQLite in
-memory (or `--database URL`). The receiver is this process, over sockets of this machine. In a
-storm time is compressed by `TOWLINE_WEBHOOK_TIME_SCALE`, and the worker is killed (SIGKILL) again
-and again.
+memory, or with `--postgres` a PostgreSQL in memory. The receiver is this process, over sockets of
+this machine. In a storm time is compressed by `TOWLINE_WEBHOOK_TIME_SCALE`, and the worker is
+killed (SIGKILL) again and again. It fails (exit status 1) if an event does not arrive, arrives
+under another id, or comes earlier or later than the schedule allows (`webhook_schedule.py`).
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select, update
 from standardwebhooks import Webhook
 
+from benchmarks.webhook_schedule import WAITS_S, Outage, Rules, Try, early_tries, latest
 from shared.jobs.tables import jobs
 from shared.migrations import migrate
 from shared.services import Services, build_services
@@ -37,6 +40,7 @@ from tests.crew import Crew, Member, wait_until
 from tests.crowded import Crowd, name_of
 from tests.factories import Factory
 from tests.receiver import HANG, RESET, Message, Receiver, Reply
+from tests.servers.postgres import Postgres
 
 QUEUES = "webhooks,maintenance"
 HERE: dict[str, Any] = {
@@ -51,17 +55,21 @@ SCALE = 0.002  #: of a storm: 75 h 35 min become 9 min 4 s, five days 14 min 24 
 TIMEOUT_S = 1.0  #: of a storm, so that hanging does not take all of that
 SHARE = 0.05  #: of the messages, for each kind of failure
 KILL_EVERY_S, DOWN_S = 15.0, 10.0
+ASKED_S = 1  #: by `Retry-After`
+#: Added to what the schedule allows: ten thousand events are due at once, through one process.
+MARGIN_S = 300.0
 
 
 @contextmanager
-def crew_of(database: str | None, **changes: Any) -> Iterator[Crew]:
+def crew_of(postgres: Postgres | None, **changes: Any) -> Iterator[Crew]:
     """Services on a new database and broker; processes are started by whoever wants them."""
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
     with tempfile.TemporaryDirectory(prefix="towline-", dir=memory) as name:
         folder = Path(name)
         broker = Valkey(folder)
         broker.start()
-        url = database or f"sqlite:///{folder / 'towline.db'}"
+        sqlite = f"sqlite:///{folder / 'towline.db'}"
+        url = sqlite if postgres is None else postgres.url(postgres.create())
         migrate(url)
         settings = Settings(
             home=folder, database_url=url, redis_url=broker.url, **{**HERE, **changes}
@@ -85,6 +93,7 @@ class Storm:
         self.accepted_at: dict[str, float] = {}  # for the first time, by event
         self.kinds: Counter[str] = Counter()
         self.is_down = False
+        self.outages: list[Outage] = []  # of the worker
         self.secrets: dict[str, str] = {}
         self.all_accepted = threading.Event()
         self._events = events
@@ -109,7 +118,7 @@ class Storm:
             "redirects": Reply(302, {"location": "/elsewhere"}),
             "resets": RESET,
             "500": Reply(500),
-            "429": Reply(429, {"retry-after": "1"}),
+            "429": Reply(429, {"retry-after": str(ASKED_S)}),
         }
         at = int(self.random.random() / SHARE)
         names = list(replies)
@@ -119,16 +128,17 @@ class Storm:
 def storm(
     events: int,
     endpoints: int,
-    database: str | None = None,
+    postgres: Postgres | None = None,
     *,
+    margin_s: float = MARGIN_S,
     kill_every_s: float = KILL_EVERY_S,
     down_s: float = DOWN_S,
     kills: int = 1000,
 ) -> None:
-    """Every event arrives, under one id, however often the worker dies."""
+    """Every event arrives in time, under one id, however often the worker dies."""
     changes = {"webhook_time_scale": SCALE, "webhook_timeout_s": TIMEOUT_S, "sweep_s": 1.0}
     state = Storm(events)
-    with crew_of(database, **changes) as crew, Receiver(state.behave) as receiver:
+    with crew_of(postgres, **changes) as crew, Receiver(state.behave) as receiver:
         services = crew.services
         _queued_jobs(services, events, endpoints)
         for number in range(endpoints):
@@ -146,7 +156,7 @@ def storm(
         began_s = time.monotonic()
         _expire_all(services)
         written_s = time.monotonic() - began_s
-        state.all_accepted.wait(sum(DELAYS_S) * SCALE + 120)
+        _wait_for_all(services, state, margin_s)
         all_s = time.monotonic() - began_s
         over.set()
         killer.join()
@@ -154,6 +164,15 @@ def storm(
             lambda: not _count(services, "pending"), 120
         )  # what was not recorded comes again
         _report_storm(crew, state, events, written_s, all_s)
+        _check_times(services, state, margin_s)
+
+
+def _wait_for_all(services: Services, state: Storm, margin_s: float) -> None:
+    """Until all were accepted, or nothing is left to be sent, or the schedule is long over."""
+    limit_s = time.monotonic() + 2 * sum(DELAYS_S) * SCALE + margin_s
+    while not state.all_accepted.wait(1.0) and time.monotonic() < limit_s:
+        if not _count(services, "pending"):
+            return
 
 
 def _expire_all(services: Services) -> None:
@@ -177,13 +196,16 @@ def _trouble(
     """Kill the worker (SIGKILL) again and again; after its first death the receiver is down."""
     down_until_s = 0.0
     worker: Member | None = None
+    died_at = time.time()
     while not over.is_set() and len(crew.members) <= kills + 1:  # with beat
         if worker is not None:
+            died_at = time.time()
             worker.signal(signal.SIGKILL)
             worker.process.wait()
             down_until_s = down_until_s or time.monotonic() + down_s
         worker = crew.worker(queues=QUEUES)
         worker.wait_for_ready()
+        state.outages.append(Outage(died_at, time.time()))
         until_s = time.monotonic() + kill_every_s
         while time.monotonic() < until_s and not over.is_set():
             state.is_down = time.monotonic() < down_until_s
@@ -215,17 +237,59 @@ def _report_storm(crew: Crew, state: Storm, events: int, written_s: float, all_s
     print(f"tries in the log {tries}; events written in {written_s:.1f} s, all in {all_s:.1f} s")
     print(f"from event to acceptance: p50 {_at(took, 0.5):.2f} s, p99 {_at(took, 0.99):.2f} s,"
           f" longest {took[-1]:.2f} s; the schedule has {sum(DELAYS_S) * SCALE:.0f} s")  # fmt: skip
-    assert len(state.accepted) == len(ids) == events
-    assert set(state.arrived) == ids
+    assert len(ids) == events, "one id for each event"
+    assert set(state.arrived) == ids, "every event arrived at least once, and nothing else"
+    assert len(state.accepted) + failed == events
 
 
-def hang(receivers: int, hanging: int, rounds: int, events: int, database: str | None) -> None:
+def _check_times(services: Services, state: Storm, margin_s: float) -> None:
+    """Whether each event came when the schedule allows; those that failed had all their tries."""
+    rules = Rules(scale=SCALE, lease_s=services.webhooks.dispatch.lease_s, margin_s=margin_s)
+    late, spare_s, early = [], [], 0
+    for event, created, tries in _logs(services):
+        early += early_tries(tries, rules)
+        if event not in state.accepted_at:
+            assert len(tries) == len(WAITS_S), f"{event} was given up after {len(tries)} tries"
+            continue
+        spare_s.append(latest(created, tries, state.outages, rules) - state.accepted_at[event])
+        if spare_s[-1] < 0:
+            late.append(event)
+    print(f"later than the schedule allows: {len(late)}, tries before their time: {early}")
+    print(f"margin {margin_s:.0f} s, of which {min(spare_s):.1f} s or more were left to each")
+    assert not late, f"too late: {late[:10]}"
+    assert not early
+
+
+def _logs(services: Services) -> Iterator[tuple[str, float, list[Try]]]:
+    """Each event, when it was made, and the tries that are in its log."""
+    those, tried = webhook_deliveries.c, webhook_attempts.c
+    query = (
+        select(those.event_id, those.created_at, tried.at, tried.duration_ms, tried.http_status,
+               tried.error)
+        .join(webhook_attempts, tried.delivery_id == those.id)
+        .order_by(those.event_id, tried.attempt)
+    )  # fmt: skip
+    with services.database.reading() as connection:
+        rows = connection.execute(query).all()
+    for (event, created), group in groupby(rows, lambda row: (row.event_id, row.created_at)):
+        yield event, created / 1000, [
+            Try(
+                began=row.at / 1000,
+                ended=(row.at + row.duration_ms) / 1000,
+                is_success=row.error is None,
+                retry_after_s=ASKED_S if row.http_status == 429 else 0.0,
+            )
+            for row in group
+        ]  # fmt: skip
+
+
+def hang(receivers: int, hanging: int, rounds: int, events: int, postgres: Postgres | None) -> None:
     """The delivery time of those that are well, beside some that hang and beside none."""
     print(f"{receivers} receivers, {events} events each, of {receivers - hanging} that are well:")
     times: dict[int, list[float]] = {0: [], hanging: []}
     for _ in range(rounds):
         for sick in times:
-            took = _hang_once(receivers, sick, hanging, events, database)
+            took = _hang_once(receivers, sick, hanging, events, postgres)
             times[sick] += took
             print(f"  {sick} hang: p50 {_at(took, 0.5):.0f} ms, p99 {_at(took, 0.99):.0f} ms,"
                   f" longest {took[-1]:.0f} ms, {len(took)} messages", flush=True)  # fmt: skip
@@ -235,7 +299,7 @@ def hang(receivers: int, hanging: int, rounds: int, events: int, database: str |
 
 
 def _hang_once(
-    receivers: int, sick: int, hanging: int, events: int, database: str | None
+    receivers: int, sick: int, hanging: int, events: int, postgres: Postgres | None
 ) -> list[float]:
     """Milliseconds from event to arrival at those that never hang, sorted."""
     well = receivers - hanging
@@ -253,7 +317,7 @@ def _hang_once(
                 enough.set()
         return Reply()
 
-    with crew_of(database) as crew, Receiver(behave) as receiver:
+    with crew_of(postgres) as crew, Receiver(behave) as receiver:
         queued = _queued_jobs(crew.services, receivers * events, receivers)
         for number in range(receivers):
             Factory(crew.services).endpoint(name_of(number), url=receiver.url(f"/{number}"))
@@ -273,21 +337,31 @@ def _at(values: list[float], share: float) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--database", help="an empty one; SQLite by default")
+    parser.add_argument("--postgres", action="store_true", help="a PostgreSQL of its own")
     parts = parser.add_subparsers(dest="part", required=True)
     first = parts.add_parser("storm")
     first.add_argument("--events", type=int, default=10_000)
     first.add_argument("--endpoints", type=int, default=8)
+    first.add_argument("--margin", type=float, default=MARGIN_S, help="seconds")
+    first.add_argument("--kill-every", type=float, default=KILL_EVERY_S, help="seconds")
     second = parts.add_parser("hang")
     second.add_argument("--receivers", type=int, default=500)
     second.add_argument("--hanging", type=int, default=5)
     second.add_argument("--rounds", type=int, default=3)
     second.add_argument("--events", type=int, default=4)
     given = parser.parse_args()
-    if given.part == "storm":
-        storm(given.events, given.endpoints, given.database)
-    else:
-        hang(given.receivers, given.hanging, given.rounds, given.events, given.database)
+    with ExitStack() as ends:
+        postgres = Postgres() if given.postgres else None
+        if postgres is not None:
+            ends.callback(postgres.close)
+            postgres.start()
+        if given.part == "storm":
+            storm(
+                given.events, given.endpoints, postgres,
+                margin_s=given.margin, kill_every_s=given.kill_every,
+            )  # fmt: skip
+        else:
+            hang(given.receivers, given.hanging, given.rounds, given.events, postgres)
 
 
 if __name__ == "__main__":

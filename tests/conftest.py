@@ -19,6 +19,7 @@ from tests.broker import Valkey, free_port
 from tests.crew import Crew
 from tests.factories import Factory
 from tests.planted import REDIS_PASSWORD, SECRET_KEY
+from tests.search import refuse, refuse_text
 from tests.servers.postgres import Postgres
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def folder() -> Iterator[Path]:
     place = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="towline-", dir=place) as name:
         yield Path(name)
+        refuse(Path(name))
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +66,9 @@ def postgres() -> Iterator[Postgres]:
     server = Postgres()
     server.start()
     yield server
+    said = server.log
     server.close()
+    refuse_text(said, "PostgreSQL's log")
 
 
 @pytest.fixture(scope="session")

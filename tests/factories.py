@@ -26,6 +26,7 @@ from shared.webhooks.tables import (
     webhook_endpoints,
     webhook_secrets,
 )
+from tests.planted import WEBHOOK_SECRET
 
 if TYPE_CHECKING:
     from shared.db import Database
@@ -119,9 +120,15 @@ class Factory:
         return self.services.jobs.submit(account_id, a_spec(**spec), metadata or {})
 
     def endpoint(self, account_id: str, *events: str, url: str = HOOK, **given: Any) -> Endpoint:
-        """A webhook endpoint that wants these events, or all."""
+        """A webhook endpoint that wants these events, or all; its secret is the planted one."""
         values = {"events": events or ("*",), "description": "", "disabled": False, **given}
-        return self.services.webhooks.endpoints.create(account_id, url=url, **values)[0]
+        store = self.services.webhooks.endpoints
+        endpoint, _ = store.create(account_id, url=url, **values)
+        sealed = store._sealer.seal(WEBHOOK_SECRET, endpoint.id)
+        this = update(webhook_endpoints).where(webhook_endpoints.c.id == endpoint.id)
+        with self.services.database.writing() as connection:
+            connection.execute(this.values(secret=sealed))
+        return endpoint
 
     def ended(self, account_id: str | None = None, **spec: Any) -> Job:
         """A job that has succeeded."""

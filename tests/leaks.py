@@ -1,7 +1,13 @@
 """A look for secrets in all that the tests and their processes say.
 
-A plugin of pytest. What tests and processes print or log (the captured sections of each test,
-and each `*.log` under the temporary folder of the session) is searched for
+A plugin of pytest. What tests and processes print or log is searched:
+
+- the captured sections of each test, the tracebacks of those that fail, and warnings;
+- each log under the temporary folder of the session, at its end;
+- each log in a folder that goes with its fixture (in memory, `/dev/shm`): `search.refuse`,
+  which the fixture calls before the folder goes;
+
+and it is searched for
 
 - the values of `tests/planted.py`, which stand for the secrets of an operator;
 - whatever looks like an API key or a webhook secret, whoever made it;
@@ -12,57 +18,35 @@ One found fails the run, whatever the tests say.
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.planted import PLANTED
+from tests.search import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    import warnings
 
     import pytest
 
-LOOKS_SECRET = re.compile(
-    rb"tow_[0-9a-f]{16}" + rb"_[0-9A-Za-z]{43}|whsec" + rb"_[0-9A-Za-z+/=]{24,}"
-)
-MADE = ("key", "secret")  #: files of an embedded home
 FOUND_STATUS = 1
-
-
-class Watch:
-    """What was found so far, each leak by where it is, never by what it is."""
-
-    def __init__(self) -> None:
-        self.leaks: list[str] = []
-
-    def look(self, said: bytes, where: str, also: Iterable[bytes] = ()) -> None:
-        for secret in (*(value.encode() for value in PLANTED), *also):
-            if secret in said:
-                self.leaks.append(f"{where}: a planted secret")
-        if LOOKS_SECRET.search(said):
-            self.leaks.append(f"{where}: an API key or a webhook secret")
-
-    def look_through(self, folder: Path) -> None:
-        made = [secret for name in MADE for secret in _contents(folder, name)]
-        for path in folder.rglob("*.log"):
-            if path.is_file() and not path.is_symlink():
-                self.look(path.read_bytes(), str(path.relative_to(folder)), made)
-
-
-def _contents(folder: Path, name: str) -> Iterator[bytes]:
-    for path in folder.rglob(name):
-        if path.is_file() and len(secret := path.read_bytes().strip()) >= 16:
-            yield secret
-
 
 _watch = Watch()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """What was captured of one phase of a test."""
-    for title, text in report.sections:
+    """What was captured of one phase of a test, and why it failed."""
+    said = [*report.sections, ("traceback", report.longreprtext)]
+    for title, text in said:
         _watch.look(text.encode(), f"{report.nodeid}: {title}")
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """Why a file of tests could not be read."""
+    _watch.look(report.longreprtext.encode(), f"{report.nodeid}: traceback")
+
+
+def pytest_warning_recorded(warning_message: warnings.WarningMessage, nodeid: str) -> None:
+    """What is summed up at the end."""
+    _watch.look(str(warning_message.message).encode(), f"{nodeid}: a warning")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-SECRET_KEY = "planted-secret-key-5d1f0c77"
-DATABASE_PASSWORD = "planted-database-password-5d1f0c77"
-REDIS_PASSWORD = "planted-redis-password-5d1f0c77"
-S3_SECRET_KEY = "planted-s3-secret-hush-5d1f0c77"
-PLANTED = (SECRET_KEY, DATABASE_PASSWORD, REDIS_PASSWORD, S3_SECRET_KEY)
+import base64
 
-#: Spelt by parts, so that this very line is none. Of a key its secret is enough to be found.
+SECRET_KEY = "planted-secret-key-5d1f0c77"
+DATABASE_PASSWORD = "planted-database-password-5d1f0c77"  #: in the URL of PostgreSQL
+REDIS_PASSWORD = "planted-redis-password-5d1f0c77"  #: in the URL of Redis
+S3_SECRET_KEY = "planted-s3-secret-hush-5d1f0c77"
+_BYTES = b"planted-webhook-secret-5d1f0c77!"
+#: Of the endpoints that `tests/factories.py` makes; spelt by parts, so that this line is none.
+WEBHOOK_SECRET = "whsec" + "_" + base64.b64encode(_BYTES).decode()
+PLANTED = (
+    SECRET_KEY,
+    DATABASE_PASSWORD,
+    REDIS_PASSWORD,
+    S3_SECRET_KEY,
+    WEBHOOK_SECRET.partition("_")[2],
+    _BYTES.decode(),
+)

@@ -8,7 +8,7 @@ import structlog
 from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
 
-from api.context import account_id, context, services
+from api.context import account_id, caller, context, services
 from api.live import events_after, live, place_of
 from api.openapi import LAST_EVENT_ID, event_stream, no_content, operation_id, problems
 from api.schemas.jobs import JobPath
@@ -31,14 +31,15 @@ def follow_job(path: JobPath) -> Any:
 
     Everything that happened is told first; with `Last-Event-ID`, what happened since. 204: there
     is nothing more to tell, do not come back. A stream that ends before a final status was cut
-    off (the server restarts, an hour is over): come back with the last id.
+    off (the server restarts, an hour is over): come back with the last id. One whose key was
+    revoked or has expired ends too, and the next request is answered 401.
     """
     at, history = context(), services().histories.get(account_id(), path.job_id)
     place = place_of(request.headers.get("Last-Event-ID"), history)
     if history.job.status.is_final:
         past = b"".join(event.encode() for event in events_after(history, place, at))
         return _stream(past) if past else Response(status=204)
-    follower = at.feeds.follow(history)
+    follower = at.feeds.follow(history, caller().key.id)
     response = _stream(live(follower, place, at, request.environ.get("gunicorn.socket")))
 
     @response.call_on_close

@@ -1,6 +1,6 @@
 """The end of an account: its rows and its objects, for good.
 
-    begin     no key opens it any more, nothing new is taken
+    begin     no key opens it any more, nothing new is taken, nothing is sent to its webhooks
     slices    its jobs, images and audit entries, some hundreds in a transaction
     objects   everything under its prefixes, whether a row pointed to it or not
     end       the account itself, and with it whatever else is its own (`ON DELETE CASCADE`)
@@ -26,7 +26,8 @@ from shared.errors import NotFound
 from shared.images.tables import images
 from shared.jobs.tables import jobs
 from shared.objects.keys import PREFIXES
-from shared.webhooks.tables import webhook_deliveries
+from shared.webhooks.endpoint import DisabledBy
+from shared.webhooks.tables import webhook_deliveries, webhook_endpoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,6 +69,7 @@ class AccountDeletion:
         """
         removed = Removed()
         account_id = self._begin(name, removed)
+        self._disable_endpoints(account_id)
         while True:
             for step in (
                 self._delete_deliveries,
@@ -103,6 +105,26 @@ class AccountDeletion:
             mine = api_keys.c.account_id == account_id
             removed.keys += connection.execute(delete(api_keys).where(mine)).rowcount
         return str(account_id)
+
+    def _disable_endpoints(self, account_id: str) -> None:
+        """So that nothing is promised to them any more.
+
+        Workers send nothing for the account from `_begin` on (`webhooks/dispatch.py`). This is
+        a transaction of its own: whoever settles a delivery holds endpoints before accounts.
+        """
+        mine = webhook_endpoints.c.account_id == account_id
+        enabled = select(webhook_endpoints.c.id).where(
+            mine, webhook_endpoints.c.disabled_at.is_(None)
+        )
+        with self._database.writing() as connection:
+            ids = connection.scalars(
+                enabled.order_by(webhook_endpoints.c.id).with_for_update(key_share=True)
+            ).all()
+            connection.execute(
+                update(webhook_endpoints)
+                .where(webhook_endpoints.c.id.in_(ids))
+                .values(disabled_at=now_ms(), disabled_reason=DisabledBy.OWNER.value)
+            )
 
     def _delete_deliveries(self, account_id: str, removed: Removed) -> int:
         """Endpoints, of which there are few, go with the account."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, bindparam, func, insert, literal, or_, select, update
@@ -52,6 +52,16 @@ _LOOK_UP = (
     .join(accounts, accounts.c.id == api_keys.c.account_id)
     .where(api_keys.c.id == bindparam("key_id"))
 )
+#: For requests that go on for long.
+_USABLE_AMONG = (
+    select(api_keys.c.id)
+    .join(accounts, accounts.c.id == api_keys.c.account_id)
+    .where(
+        api_keys.c.id.in_(bindparam("key_ids", expanding=True)),
+        _IS_USABLE,
+        accounts.c.deleting_at.is_(None),
+    )
+)
 _NOBODYS = bytes(32)  #: compared with where there is no key
 
 
@@ -86,6 +96,11 @@ class AccountStore:
         except Unauthorized:
             return None
 
+    def usable_among(self, key_ids: Collection[str]) -> set[str]:
+        """Those of the keys that open something at this moment, in one query by primary keys."""
+        with self._database.reading_at_once() as connection:
+            return set(connection.scalars(_USABLE_AMONG, {"key_ids": list(key_ids)}))
+
     def _note_use(self, key_id: str) -> None:
         """A rival that notes it at this moment is not waited for; a request never fails of it."""
         stale = func.coalesce(api_keys.c.last_used_at, 0) < now_ms() - USE_NOTED_MS
@@ -117,16 +132,20 @@ class AccountStore:
         """Make a key for the account of this name, and the account if there is none."""
         with self._database.writing() as connection:
             _add_account(connection, account_name)
-            account = _hold(connection, self._defaults, account_name)
+            account = _hold(connection, self._defaults, accounts.c.name == account_name)
             expires_at = _in(expires_in_s)
             return _add_key(connection, account.id, name, list(scopes), expires_at)
 
     def rotate_key(self, key_id: str, *, overlap_s: float) -> Key:
         """A new key like this one, which itself works for `overlap_s` more; `NotFound`.
 
-        The new one lives as long as the old one was meant to.
+        The new one lives as long as the old one was meant to. None is made for an account that
+        is being deleted.
         """
         with self._database.writing() as connection:
+            owner = select(api_keys.c.account_id).where(api_keys.c.id == key_id)
+            if (account_id := connection.scalar(owner)) is not None:
+                _hold(connection, self._defaults, accounts.c.id == account_id)
             row = connection.execute(
                 select(*_KEY).where(api_keys.c.id == key_id, _IS_USABLE).with_for_update()
             ).first()
@@ -191,7 +210,7 @@ class AccountStore:
         if unknown:
             raise ValueError(f"no such limit: {', '.join(sorted(unknown))}")
         with self._database.writing() as connection:
-            account = _hold(connection, self._defaults, name)
+            account = _hold(connection, self._defaults, accounts.c.name == name)
             if changes:
                 values = {f"limit_{limit}": value for limit, value in changes.items()}
                 this = accounts.c.id == account.id
@@ -255,13 +274,12 @@ def _in(seconds: float | None) -> ColumnElement[int] | None:
     return None if seconds is None else now_ms() + literal(int(seconds * 1000))
 
 
-def _hold(connection: Connection, defaults: Limits, name: str) -> Account:
+def _hold(connection: Connection, defaults: Limits, this: ColumnElement[bool]) -> Account:
     """The account, which stays as it is until the transaction ends; `NotFound`."""
-    this = accounts.c.name == name
     connection.execute(select(accounts.c.id).where(this).with_for_update(key_share=True))
     account = _read(connection, defaults, this)
     if account.deleting_at is not None:
-        raise NotFound(f"The account {name!r} is being deleted; finish that first.")
+        raise NotFound(f"The account {account.name!r} is being deleted; finish that first.")
     return account
 
 

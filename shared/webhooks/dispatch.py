@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, insert, select, update
 
+from shared.accounts.tables import accounts
 from shared.db import now_ms
 from shared.errors import SecretUnreadable
 from shared.jobs.job import Job, job_from_row
@@ -153,9 +154,12 @@ class Dispatch:
             .returning(*deliveries.c)
         ).all()
         endpoints = _by_id(connection, webhook_endpoints, {row.endpoint_id for row in rows})
-        disabled = [row.id for row in rows if _is_disabled(endpoints.get(row.endpoint_id))]
-        fail(connection, disabled, "endpoint_disabled")
-        going = [row for row in rows if row.id not in disabled]
+        ending = _being_deleted(connection, {row.account_id for row in rows})
+        orphaned = {row.id for row in rows if row.account_id in ending}
+        disabled = {row.id for row in rows if _is_disabled(endpoints.get(row.endpoint_id))}
+        fail(connection, orphaned, "account_deleted")
+        fail(connection, disabled - orphaned, "endpoint_disabled")
+        going = [row for row in rows if row.id not in disabled | orphaned]
         those = _by_id(connection, jobs, {row.job_id for row in going})
         return [
             self._read(connection, row, those.get(row.job_id), endpoints.get(row.endpoint_id))
@@ -281,6 +285,12 @@ def _held_by(claim: Claim) -> ColumnElement[bool]:
 
 def _is_disabled(endpoint: Row[Any] | None) -> bool:
     return endpoint is not None and endpoint.disabled_at is not None
+
+
+def _being_deleted(connection: Connection, account_ids: Collection[str]) -> set[str]:
+    """Those of the accounts whose deletion has begun: nothing is sent for them any more."""
+    those = accounts.c.id.in_(account_ids), accounts.c.deleting_at.is_not(None)
+    return set(connection.scalars(select(accounts.c.id).where(*those)))
 
 
 def _by_id(

@@ -5,12 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import update
 
+import api.feeds
 import api.live
 from api.context import EXTENSION
+from shared.accounts.tables import accounts, api_keys
+from shared.db import now_ms
+from shared.errors import DatabaseUnavailable
 from tests.api.calling import Caller, caller_of, is_problem, until
 from tests.api.streaming import (
     Stream,
@@ -86,6 +92,101 @@ def test_a_stream_ends_when_its_hour_is_over_and_goes_on_when_it_is_taken_up(
     again = Stream(caller, job_id, events[-1].id)
     claim(services)
     again.wait_for("running")
+
+
+def _revoke(services: Services, key_id: str) -> None:
+    services.accounts.revoke_key(key_id)
+
+
+def _expire(services: Services, key_id: str) -> None:
+    with services.database.writing() as connection:
+        this = update(api_keys).where(api_keys.c.id == key_id)
+        connection.execute(this.values(expires_at=now_ms()))
+
+
+def _rotate(services: Services, key_id: str) -> None:
+    services.accounts.rotate_key(key_id, overlap_s=0)
+
+
+def _begin_to_delete(services: Services, _: str) -> None:
+    with services.database.writing() as connection:
+        connection.execute(
+            update(accounts).where(accounts.c.name == "caller 1").values(deleting_at=now_ms())
+        )
+
+
+@pytest.mark.parametrize("end", [_revoke, _expire, _rotate, _begin_to_delete])
+def test_a_stream_ends_and_those_of_other_keys_go_on_when_its_key_opens_nothing_any_more(
+    caller: Caller,
+    stranger: Caller,
+    services: Services,
+    monkeypatch: pytest.MonkeyPatch,
+    end: Callable[[Services, str], None],
+) -> None:
+    monkeypatch.setattr(api.feeds, "KEYS_S", 0.05)
+    job_id = caller.job()["id"]
+    other = Stream(stranger, stranger.job()["id"]).wait_for("queued")
+    streams = [Stream(caller, job_id).wait_for("queued") for _ in range(3)]
+    end(services, caller.key.split("_")[1])
+    for stream in streams:
+        assert in_short(stream.wait_for_end()) == ["queued"]
+    assert is_problem(ask(caller, job_id, streams[0].events[-1].id), 401, "unauthorized")
+    stranger.post(f"/v1/jobs/{other.events[-1].data['job']}/cancel")
+    assert in_short(other.wait_for_end()) == ["queued", "canceled"]
+
+
+def test_a_stream_tells_nothing_that_happened_when_its_key_opened_nothing_any_more(
+    caller: Caller, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are seen by one look."""
+    stream = Stream(caller, caller.job()["id"]).wait_for("queued")
+    known, key_id = type(services.accounts).usable_among, caller.key.split("_")[1]
+
+    def at_the_last_moment(self: Any, key_ids: set[str]) -> set[str]:
+        services.accounts.revoke_key(key_id)
+        services.leases.claim_next("warp", "worker")
+        return known(self, key_ids)
+
+    monkeypatch.setattr(type(services.accounts), "usable_among", at_the_last_moment)
+    monkeypatch.setattr(api.feeds, "KEYS_S", 0.0)
+    assert in_short(stream.wait_for_end()) == ["queued"]
+
+
+def test_keys_are_asked_for_again_in_one_query_when_many_follow_and_streams_stay_if_nobody_knows(
+    caller: Caller, stranger: Caller, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api.feeds, "KEYS_S", 0.1)
+    streams = [
+        Stream(whose, whose.job()["id"]).wait_for("queued")
+        for whose in (caller, stranger)
+        for _ in range(5)
+    ]
+    asked: list[tuple[float, int]] = []
+
+    def ask_and_fail(_: object, key_ids: set[str]) -> set[str]:
+        asked.append((time.monotonic(), len(key_ids)))
+        raise DatabaseUnavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(services.accounts), "usable_among", ask_and_fail)
+        until(lambda: len(asked) >= 2)
+    assert {count for _, count in asked} == {2}
+    usable: list[float] = []
+    known = type(services.accounts).usable_among
+
+    def ask_and_count(self: Any, key_ids: set[str]) -> set[str]:
+        usable.append(time.monotonic())
+        return known(self, key_ids)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(services.accounts), "usable_among", ask_and_count)
+        until(lambda: len(usable) >= 4)
+    assert min(later - before for before, later in pairwise(usable)) >= 0.1
+    assert not any(stream.has_ended for stream in streams)
+
+
+def test_keys_are_looked_at_more_often_than_a_stream_beats() -> None:
+    assert api.feeds.KEYS_S < api.live.HEARTBEAT_S
 
 
 def test_a_stream_ends_when_the_process_is_told_to_end(caller: Caller) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.accounts.keys import Scope
+from shared.accounts.keys import Scope, new_key
 from shared.accounts.limiter import Limiter
+from shared.errors import DatabaseUnavailable
 from tests.api.calling import Caller, caller_of, is_problem
 from tests.api.test_api_scopes import with_scopes
 from tests.factories import a_picture
@@ -40,6 +41,7 @@ def test_a_request_too_many_is_refused_with_the_time_to_come_back(
     refused = [answer for answer in answers if answer.status_code == 429]
     assert answers[0].status_code == 200
     assert refused
+    assert all("Retry-After" not in answer.headers for answer in answers if answer not in refused)
     for answer in answers:
         assert answer.headers["RateLimit-Policy"] == '"requests";q=1;w=1'
         assert re.fullmatch(r'"requests";r=0;t=1', answer.headers["RateLimit"])
@@ -72,6 +74,57 @@ def test_every_answer_says_what_is_left_whatever_its_status(
     assert "RateLimit" in refused.headers
 
 
+def test_an_answer_says_what_is_left_when_it_is_a_replay_a_stream_or_another_limits_refusal(
+    counted: tuple[Caller, Services],
+) -> None:
+    caller, services = counted
+    limit(caller, services, requests_per_s=10_000, queued_jobs=1)
+    body, key = caller.body(), {"Idempotency-Key": "the-key"}
+    answers = [caller.post("/v1/jobs", json=body, headers=key) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert answers[1].headers["Idempotency-Replayed"] == "true"
+    full = caller.post("/v1/jobs", json=body)
+    assert is_problem(full, 429, "too_many_queued_jobs")
+    other = caller.post("/v1/jobs", json={**body, "priority": "low"}, headers=key)
+    assert is_problem(other, 422, "idempotency_key_reused")
+    path = f"/v1/jobs/{answers[0].json['id']}"
+    stream = caller.get(f"{path}/events")
+    stream.close()
+    answers += [full, other, stream, caller.get(path), caller.call("HEAD", path)]
+    left = []
+    for answer in answers:
+        assert answer.headers["RateLimit-Policy"] == '"requests";q=10000;w=1'
+        (count,) = re.fullmatch(r'"requests";r=(\d+);t=1', answer.headers["RateLimit"]).groups()
+        left.append(int(count))
+    assert min(left) > 9000, "what is left of requests, also where another limit refused"
+
+
+def test_an_answer_says_what_is_left_when_nobody_foresaw_it_or_a_server_is_away(
+    counted: tuple[Caller, Services], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller, services = counted
+    limit(caller, services, requests_per_s=10_000)
+    for error, status, code in (
+        (RuntimeError("nobody foresaw it"), 500, "internal_error"),
+        (DatabaseUnavailable("away"), 503, "database_unavailable"),
+    ):
+
+        def fail(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(services.jobs, "page", fail)
+            answer = caller.get("/v1/jobs")
+        assert is_problem(answer, status, code)
+        assert answer.headers["RateLimit-Policy"] == '"requests";q=10000;w=1'
+        assert re.fullmatch(r'"requests";r=99\d\d;t=1', answer.headers["RateLimit"])
+    with monkeypatch.context() as patch:
+        patch.setattr(services.accounts, "identify", fail)
+        answer = caller.get("/v1/jobs")
+    assert is_problem(answer, 503, "database_unavailable")
+    assert "RateLimit-Policy" not in answer.headers, "nobody knows whose request it was"
+
+
 def test_an_account_without_the_limit_is_not_counted(counted: tuple[Caller, Services]) -> None:
     caller, services = counted
     limit(caller, services, requests_per_s=0)
@@ -84,8 +137,12 @@ def test_an_account_without_the_limit_is_not_counted(counted: tuple[Caller, Serv
 
 def test_who_has_no_key_is_told_nothing_of_limits(counted: tuple[Caller, Services]) -> None:
     caller, _ = counted
-    for path in ("/v1/engines", "/livez", "/docs"):
-        assert "RateLimit-Policy" not in caller.client.get(path).headers
+    unknown = {"Authorization": f"Bearer {new_key().text}"}
+    answers = [caller.client.get(path) for path in ("/v1/engines", "/livez", "/docs")]
+    answers.append(caller.client.get("/v1/engines", headers=unknown))
+    assert [answer.status_code for answer in answers] == [401, 200, 200, 401]
+    for answer in answers:
+        assert not {"RateLimit", "RateLimit-Policy", "Retry-After"} & set(answer.headers.keys())
 
 
 def test_a_request_passes_and_is_counted_when_redis_is_away(

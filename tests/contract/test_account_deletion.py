@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from shared.accounts.deletion import SLICE, Removed
 from shared.accounts.tables import accounts, deleted_accounts
 from shared.audit.tables import audit_log
 from shared.audit.trail import Actor, act_as
+from shared.db import now_ms
+from shared.edits import JobWebhook
 from shared.errors import LimitExceeded, NotFound, StorageUnavailable, Unauthorized
 from shared.jobs.tables import jobs
 from shared.objects.keys import PREFIXES
@@ -126,6 +128,81 @@ def test_the_rest_goes_when_a_deletion_that_was_killed_is_run_again(
         services.accounts.create_key(name(services, account_id))
     services.account_deletion.delete(name(services, account_id))
     assert_gone(services, account_id)
+
+
+def begin_to_delete(services: Services, account_id: str) -> None:
+    """Killed after its first step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(services.account_deletion, "_delete_deliveries", _die)
+        with pytest.raises(Killed):
+            services.account_deletion.delete(name(services, account_id))
+
+
+def _die(*_: object) -> int:
+    raise Killed
+
+
+def test_nothing_is_sent_or_promised_any_more_when_the_deletion_of_an_account_has_begun(
+    services: Services, make: Factory
+) -> None:
+    mine, other = make.account(), make.account()
+    for account_id in (mine, other):
+        make.endpoint(account_id)
+        make.ended(account_id, webhook=JobWebhook(HOOK, ("*",)))
+    running = make.running(mine)
+    begin_to_delete(services, mine)
+    claims, _ = services.webhooks.dispatch.claim("", lambda *_: 100, 100)
+    assert [claim.account_id for claim in claims] == [other, other]
+    (endpoint,) = services.webhooks.endpoints.page(mine, limit=9)
+    assert endpoint.disabled_at is not None
+    assert services.leases.succeed(running, a_result(running))
+    log = services.webhooks.deliveries.page(mine, limit=9)
+    assert {each.attempts[0].error for each in log} == {"account_deleted"}
+    assert len(log) == 2
+    services.account_deletion.delete(name(services, mine))
+    assert_gone(services, mine)
+
+
+def test_no_key_is_made_or_rotated_when_the_deletion_of_an_account_has_begun(
+    services: Services, make: Factory
+) -> None:
+    """Nor by one that began before: its key is found, and its account waited for."""
+    account_id = make.account()
+    called, key = name(services, account_id), services.accounts.create_key
+    old = key(called)
+    with services.database.writing() as connection:
+        going = update(accounts).where(accounts.c.id == account_id)
+        connection.execute(going.values(deleting_at=now_ms()))
+    for refused in (
+        lambda: services.accounts.rotate_key(old.id, overlap_s=60),
+        lambda: key(called),
+        lambda: services.accounts.set_limits(called, {"queued_jobs": 1}),
+    ):
+        with pytest.raises(NotFound, match="being deleted"):
+            refused()
+    services.account_deletion.delete(called)
+    with pytest.raises(NotFound, match="no usable key"):
+        services.accounts.rotate_key(old.id, overlap_s=60)
+
+
+def test_no_key_is_left_when_one_is_rotated_while_its_account_is_deleted(
+    services: Services, make: Factory
+) -> None:
+    account_id = make.account()
+    called = name(services, account_id)
+    keys = [services.accounts.create_key(called) for _ in range(5)]
+
+    def act(number: int) -> None:
+        try:
+            if number == 2:
+                begin_to_delete(services, account_id)
+            else:
+                services.accounts.rotate_key(keys[number].id, overlap_s=60)
+        except NotFound:
+            return
+
+    in_threads(act, [(number,) for number in range(5)])
+    assert services.accounts.keys_of(called) == []
 
 
 def test_the_rest_goes_later_when_the_storage_is_away(

@@ -61,6 +61,23 @@ def test_a_key_opens_nothing_when_its_time_is_over(services: Services) -> None:
         services.accounts.identify(key.text)
 
 
+def test_those_keys_are_usable_that_open_something_at_this_moment(services: Services) -> None:
+    good, revoked = (services.accounts.create_key("mine") for _ in range(2))
+    short = services.accounts.create_key("mine", expires_in_s=60)
+    others = services.accounts.create_key("other")
+    those = {good.id, revoked.id, short.id, others.id, new_key().id}
+    services.accounts.revoke_key(revoked.id)
+    with statements(services) as sent:
+        assert services.accounts.usable_among(those) == {good.id, short.id, others.id}
+    assert len(sent) == 1
+    let_pass(services.database, 61)
+    with services.database.writing() as connection:
+        going = update(accounts).where(accounts.c.name == "other").values(deleting_at=1)
+        connection.execute(going)
+    assert services.accounts.usable_among(those) == {good.id}
+    assert services.accounts.usable_among([]) == set()
+
+
 def test_a_key_has_the_scopes_and_the_name_that_it_was_given(services: Services) -> None:
     plain = services.accounts.create_key("mine")
     narrow = services.accounts.create_key("mine", name="ci", scopes=[Scope.WRITE, Scope.READ])

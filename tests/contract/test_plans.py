@@ -60,6 +60,10 @@ CALLS: dict[str, tuple[Callable[[Services], object], list[str]]] = {
         lambda s: s.jobs.page(name_of(0), limit=5, metadata=METADATA),
         ["job_labels"],
     ),
+    "usable keys": (
+        lambda s: s.accounts.usable_among([f"{n:016x}" for n in range(100)]),
+        ["api_keys", "accounts"],
+    ),
     "usage": (lambda s: s.accounts.usage(name_of(0)), ["ix_jobs_", "account_usage"]),
     "audit log": (lambda s: s.audit_log.page(name_of(0), limit=5), ["ix_audit_log_account"]),
     "audit log by action": (

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tests.api.streaming import Told, read_events
+from tests.crew import wait_until
 
 LIMIT_S = 30.0
 
@@ -26,6 +27,10 @@ class Listener:
     @property
     def status(self) -> int:
         return int(self.received.split(b" ", 2)[1])
+
+    def wait_for_status(self) -> int:
+        wait_until(lambda: b"\r\n" in self.received, LIMIT_S)
+        return self.status
 
     def take(self, data: bytes) -> None:
         """Bytes of the answer, or its end; whole events are read at once."""

@@ -52,6 +52,16 @@ class Server:
                 start_new_session=True,
             )
 
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`python -m api ...` with the settings of this server, to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "api", *arguments],
+            cwd=REPOSITORY,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+        )
+
     def start(self) -> None:
         """Again, at the same address, after it has ended."""
         self.process = self._start()

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from api.live import HEARTBEAT_S
 from shared.jobs.job import Job
 from shared.services import Services
 from tests.api.calling import DRAG
@@ -165,6 +166,24 @@ def test_a_stream_stays_open_and_goes_on_when_the_database_is_away_meanwhile(
     wait_until(lambda: listener.has_ended)
     assert words(listener)[-2:] == ["#0", "succeeded"]
     assert is_rising([event for _, event in listener.events])
+
+
+def test_streams_end_before_they_beat_and_others_go_on_when_their_key_is_revoked_by_command(
+    serve: Callable[..., Server], listen: Callable[[Server], Listeners], owner: Owner
+) -> None:
+    server, job = serve(), owner.job()
+    other = owner.services.accounts.create_key("owner").text
+    listeners = listen(server)
+    ending = [listeners.listen(job.id, owner.key) for _ in range(5)]
+    staying = listeners.listen(job.id, other)
+    for listener in listeners.all:
+        wait_for(listener, "queued")
+    assert server.command("key", "revoke", owner.key).returncode == 0
+    wait_until(lambda: all(listener.has_ended for listener in ending), HEARTBEAT_S)
+    owner.run()
+    wait_for(staying, "2/8")
+    assert all(words(listener) == ["queued"] for listener in ending)
+    assert listeners.listen(job.id, owner.key).wait_for_status() == 401
 
 
 def test_a_place_is_free_soon_when_a_client_has_gone_without_a_word(

@@ -19,6 +19,7 @@ from botocore.config import Config
 
 from shared.settings import Settings
 from tests.planted import S3_SECRET_KEY
+from tests.search import refuse
 from tests.servers.s3_proxy import S3Proxy
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def running_s3_server() -> Iterator[S3Server]:
         yield S3Server(f"http://127.0.0.1:{port}", Path(folder), server.pid)
         server.stdin.close()
         server.wait(10)
+        refuse(Path(folder) / "log")
 
 
 def two_free_ports() -> int:
