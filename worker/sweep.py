@@ -99,7 +99,6 @@ def remove_old_results(services: Services) -> None:
                 services.objects.delete(key)
         except StorageUnavailable as error:
             log.warning("pictures_left", job=job.id, error=error.message)
-            return  # the next would wait as long in vain
 
 
 def forget_old_jobs(services: Services) -> None:
