@@ -224,6 +224,8 @@ VIOLATIONS = {
         " pixel apart, unless they start so; for `lightningdrag`, in the same pixel of its canvas.",
         "too_many_rounds": "With `split_px`, the rounds that long drags are cut into are at most 32"
         " in all. Take a larger `split_px`.",
+        "canvas_too_long": "The picture is over a thousand times as long as wide, and the engine's"
+        " canvas, which is at least 64 pixels wide, would be longer than 16,384.",
         "mask_empty_on_canvas": "The engine works at about 512 x 512 pixels and sees one pixel of"
         " the mask in 8 x 8 of those; nothing of this mask is left there. Widen it.",
         "zero_length_drags": "Every drag of a round has its handle as its target: nothing moves.",

@@ -19,6 +19,7 @@ from shared.errors import Violation
 
 AREA_SIDE_PX = 512  #: the canvas has about this side squared many pixels
 SIDE_STEP_PX = 64  #: what a side is a multiple of: 1/64 is the coarsest level of the model
+LONGEST_PX = 16_384  #: of a canvas that is run: four times the usual area, 64 pixels wide
 LATENT_PX = 8  #: pixels of the canvas along one side of a latent
 
 Pixels = NDArray[np.uint8]
@@ -73,6 +74,9 @@ def canvas_violations(
     rounds: drags with their JSON pointers. mask_HW: at the picture's size; None is not checked.
     """
     size = canvas_size(*picture)
+    if max(size) > LONGEST_PX:
+        detail = f"its canvas would be {size[0]} x {size[1]}, longer than {LONGEST_PX}"
+        return [Violation("/image", "canvas_too_long", detail)]
     found = [each for drags in rounds for each in _shared_pixels(drags, picture, size)]
     if mask_HW is not None:
         seen = mask_to_canvas(mask_HW, size)[::LATENT_PX, ::LATENT_PX]

@@ -99,6 +99,12 @@ def test_a_mask_of_which_the_model_sees_nothing_is_refused(painter: Caller, imag
     assert painter.post("/v1/jobs", json=small).status_code == 202
 
 
+def test_a_picture_that_is_a_mere_line_is_refused(painter: Caller) -> None:
+    line = painter.image(encode(np.full((20_000, 1, 3), 80, np.uint8), "png"))
+    asked = body(line, drag(0, 100, 0, 900), mask=None)
+    assert said(painter.post("/v1/jobs", json=asked)) == {("/image", "canvas_too_long")}
+
+
 def test_the_two_parts_of_a_mask_need_not_touch(painter: Caller) -> None:
     mask = np.zeros((SIDE, SIDE), np.uint8)
     mask[100:300, 100:300] = mask[600:800, 600:800] = 255

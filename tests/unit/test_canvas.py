@@ -65,6 +65,18 @@ def located(*drags: tuple[float, float, float, float]) -> list[list[tuple[str, D
     return locate([made], is_single=True)
 
 
+@pytest.mark.parametrize("size", [(1, 1024), (1, 65_535), (40_000_000, 1)])
+def test_a_picture_whose_canvas_would_be_endless_is_named_and_its_mask_is_not_made(
+    size: tuple[int, int],
+) -> None:
+    mask = np.broadcast_to(np.True_, (size[1], size[0]))
+    found = canvas_violations(located((0, 0, 0, 0)), mask, size)
+    is_short = size == (1, 1024)
+    assert [(each.pointer, each.code) for each in found] == (
+        [] if is_short else [("/image", "canvas_too_long")]
+    )
+
+
 def test_points_that_fall_on_one_pixel_of_the_canvas_are_named() -> None:
     rounds = located((100, 100, 500, 500), (101, 100, 900, 900), (400, 300, 500, 501))
     found = canvas_violations(rounds, None, (4000, 4000))

@@ -20,6 +20,7 @@ const GENERAL = {
   image_not_found: "The server no longer has this picture: open it again.",
   alpha_not_supported: "The picture has transparent parts, which JPEG cannot keep: choose PNG or WebP.",
   picture_too_long: "The picture is too long for this format: choose PNG.",
+  canvas_too_long: "The picture is too long and narrow for this engine.",
   engine_unavailable: "This engine is not configured on this server.",
 };
 

@@ -24,7 +24,7 @@ from tests.golden.place import CHECKPOINTS
 from tests.unit.lightningdrag.tiny import tiny_model
 from worker.engines.lightningdrag.build import build_model
 from worker.engines.lightningdrag.checkpoint import ModelFolderError
-from worker.engines.lightningdrag.config import ModelConfig
+from worker.engines.lightningdrag.config import DtypeName, ModelConfig
 from worker.engines.lightningdrag.lora import Lora
 from worker.engines.lightningdrag.text import token_ids
 from worker.engines.lightningdrag.weights import WrongWeights, load, read_tensors
@@ -285,6 +285,36 @@ def test_a_truncated_file_is_refused_by_its_name(folder: Path) -> None:
     (folder / UNET).write_bytes((folder / UNET).read_bytes()[:5000])
     with pytest.raises(ModelFolderError, match=r"diffusion_pytorch_model.safetensors cannot be"):
         build_model(ModelConfig(folder))
+
+
+@pytest.mark.parametrize(
+    ("file", "value", "dtype", "device"),
+    [
+        (UNET, float("nan"), "float32", "cpu"),
+        (VAE, float("inf"), "float32", "meta"),
+        (LORA, float("nan"), "float32", "meta"),
+        (UNET, 1e6, "float16", "cpu"),  # finite in the file alone
+    ],
+)
+def test_weights_that_are_no_numbers_are_refused_when_they_are_loaded(
+    folder: Path, file: str, value: float, dtype: DtypeName, device: str
+) -> None:
+    weights = load_file(folder / file)
+    spoiled = next(name for name, tensor in weights.items() if tensor.dim() == 4)
+    weights[spoiled].view(-1)[-1] = value
+    save_file(weights, folder / file)
+    with pytest.raises(ModelFolderError) as refused:
+        build_model(ModelConfig(folder, dtype=dtype, device=device))
+    (problem,) = refused.value.problems
+    assert f"{spoiled} holds infinity or no number" in problem
+
+
+def test_what_two_networks_say_of_one_file_is_said_once(folder: Path) -> None:
+    (folder / "IP-Adapter/models/ip-adapter_sd15.bin").write_bytes(b"half")
+    with pytest.raises(ModelFolderError) as refused:
+        build_model(ModelConfig(folder))
+    (problem,) = refused.value.problems
+    assert "no whole torch archive" in problem
 
 
 def test_the_lora_is_fused_in_single_precision_before_the_cast() -> None:

@@ -142,7 +142,7 @@ class Folder:
     def raise_problems(self) -> None:
         """`ModelFolderError` if there is any."""
         if self.problems:
-            raise ModelFolderError(self.files.folder, self.problems)
+            raise ModelFolderError(self.files.folder, dict.fromkeys(self.problems))
 
 
 def _said(name: str, problem: str) -> str:

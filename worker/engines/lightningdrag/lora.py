@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from worker.engines.lightningdrag.weights import Named, WrongWeights
+from worker.engines.lightningdrag.weights import Named, WrongWeights, is_finite
 
 PREFIX = "lora_unet_"
 BLOCKS = ("down_blocks.", "mid_block.", "up_blocks.")
@@ -36,6 +36,8 @@ class Lora:
                 self.layers.setdefault(names[layer], {})[kind] = tensor
             else:
                 problems.append(f"{key}: the UNet has no such layer")
+            if not is_finite(tensor):
+                problems.append(f"{key} holds infinity or no number")
         for name, parts in self.layers.items():
             absent = {"lora_down.weight", "lora_up.weight"} - parts.keys()
             problems += [f"{name}: the LoRA has no {kind}" for kind in sorted(absent)]

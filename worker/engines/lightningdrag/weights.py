@@ -1,4 +1,4 @@
-"""Weights from files into modules: strict about keys and shapes, one copy in memory.
+"""Weights from files into modules: strict about keys, shapes and values, one copy in memory.
 
 A module is built on the meta device, without memory; then each tensor is read, mended, cast and
 put on its device before the next one is read. Files are safetensors, or torch archives read with
@@ -77,6 +77,7 @@ def load(
 ) -> None:
     """Fill a module that is on the meta device; `WrongWeights` names every key that does not fit.
 
+    So it does with values that no edit survives: NaN, infinity, and what `dtype` makes infinite.
     mend: what is done to a tensor by its name before it is cast (a LoRA, in float32).
     """
     missing = {name: tensor.shape for name, tensor in module.state_dict().items()}
@@ -92,11 +93,18 @@ def load(
             mended = tensor.to(device) if mend is None else mend(name, tensor.to(device))
             is_the_files = mended.data_ptr() == tensor.data_ptr()
             ready[name] = mended.to(dtype, copy=is_the_files)
+            if not is_finite(tensor if ready[name].is_meta else ready[name]):
+                problems.append(f"{name} holds infinity or no number, as {dtype}")
     problems += [f"{name} is missing" for name in missing]
     if problems:
         raise WrongWeights(problems)
     module.load_state_dict(ready, strict=True, assign=True)
     module.requires_grad_(False).eval()
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether all of it are numbers; it takes no memory of the tensor's size."""
+    return all(bool(end.isfinite()) for end in tensor.aminmax())
 
 
 def renamed_vae(tensors: Named) -> Named:
