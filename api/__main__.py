@@ -7,9 +7,12 @@ command or the settings are wrong, 75 a server is away: the same command may suc
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import tempfile
 
 from api.commands import add_commands, run_command
+from api.routes.metrics import FOLDER, FOLDER_PREFIX
 from api.server import Server
 from shared.errors import TowlineError, Unavailable
 from shared.services import build_services
@@ -57,5 +60,16 @@ def _serve(settings: Settings) -> int:
     return 0
 
 
+def _count_together() -> None:
+    """Begin anew with a folder in which the processes of the API put their metrics together.
+
+    prometheus-client must be told before it is imported, and everything here imports it.
+    """
+    if sys.argv[1:2] == ["serve"] and FOLDER not in os.environ:
+        os.environ[FOLDER] = tempfile.mkdtemp(prefix=FOLDER_PREFIX)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
+
+
 if __name__ == "__main__":
+    _count_together()
     sys.exit(main())

@@ -24,6 +24,7 @@ from api.routes.events import events
 from api.routes.health import health
 from api.routes.images import images
 from api.routes.jobs import jobs
+from api.routes.metrics import metrics
 from api.routes.objects import objects
 from api.routes.webhooks import webhooks
 from api.scopes import require_declared_scopes
@@ -31,6 +32,7 @@ from api.strict_json import StrictRequest, json_pointer, shape_violation
 from api.studio import studio
 from api.waiting import FinalWatcher
 from shared.errors import InvalidRequest, Violation
+from shared.gauges import DatabaseGauges
 from shared.ids import id_form
 from shared.signed_urls import UrlSigner
 
@@ -82,6 +84,7 @@ def create_app(services: Services) -> OpenAPI:
         watcher=FinalWatcher(services.jobs, notifier, limit=settings.max_waits),
         feeds=Feeds(services.histories, services.accounts, notifier, limit=settings.max_streams),
         decoding=BoundedSemaphore(os.cpu_count() or 1),
+        gauges=DatabaseGauges(services.database, alive_s=settings.lease_s),
     )
     app.validation_error_callback = _refuse
     app.url_map.converters.update(
@@ -91,7 +94,7 @@ def create_app(services: Services) -> OpenAPI:
     register_identification(app)
     app.before_request(_refuse_query)
     register_error_handlers(app)
-    for api_blueprint in (images, jobs, events, webhooks, engines, account, health):
+    for api_blueprint in (images, jobs, events, webhooks, engines, account, health, metrics):
         app.register_api(api_blueprint)
     app.register_blueprint(objects)
     app.register_blueprint(docs)

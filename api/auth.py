@@ -18,6 +18,7 @@ from api.limits import count_request, tell_limits
 from api.scopes import NEEDED, operation_of
 from shared.audit.trail import Actor, act_as
 from shared.errors import InsufficientScope, Unauthorized
+from shared.telemetry.metrics import HTTP_SECONDS
 
 log = structlog.get_logger()
 
@@ -76,13 +77,15 @@ def _read_rest() -> None:
 def _finish(response: Response) -> Response:
     _read_rest()
     response.headers["X-Request-Id"] = g.get("request_id", "")
-    duration_ms = round((time.monotonic() - g.get("started", time.monotonic())) * 1000, 1)
+    duration_s = time.monotonic() - g.get("started", time.monotonic())
+    route = request.url_rule.rule if request.url_rule else ""
+    HTTP_SECONDS.labels(request.method, route, response.status_code).observe(duration_s)
     log.info(
         "request",
         method=request.method,
         path=request.path,
         status=response.status_code,
-        duration_ms=duration_ms,
+        duration_ms=round(1000 * duration_s, 1),
     )
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Cache-Control", "no-store")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from api.notifier import Notifier
     from api.waiting import FinalWatcher
     from shared.accounts.account import Caller
+    from shared.gauges import DatabaseGauges
     from shared.objects import ClientUrls
     from shared.services import Services
     from shared.signed_urls import UrlSigner
@@ -26,6 +27,7 @@ class Context:
 
     notifier: looks for those who wait (`watcher`) and those who listen (`feeds`).
     urls: what clients are given; signer: what `/objects` accepts.
+    gauges: what the database says of the service, for `/metrics`.
     decoding: held while a picture or a mask is in memory as pixels: hundreds of megabytes each.
     """
 
@@ -35,6 +37,7 @@ class Context:
     notifier: Notifier
     watcher: FinalWatcher
     feeds: Feeds
+    gauges: DatabaseGauges
     decoding: BoundedSemaphore
 
 

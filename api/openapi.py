@@ -74,6 +74,12 @@ def no_content() -> dict[int | str, Any]:
     return {204: {"description": "Done"}}
 
 
+def plain_text() -> dict[int | str, Any]:
+    """200, as text."""
+    content = {"text/plain": {"schema": {"type": "string"}}}
+    return {200: {"description": "As text", "content": content}}
+
+
 def event_stream() -> dict[int | str, Any]:
     """200, as server-sent events; before OpenAPI 3.2 the schema is that of each of them."""
     payloads = [{"$ref": f"#/components/schemas/{name}"} for name in EVENTS.values()]

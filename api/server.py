@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import socket
 import time
 from contextlib import suppress
 from itertools import chain, repeat
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import ThreadWorker
+from prometheus_client.multiprocess import mark_process_dead
 
 from api.app import create_app
 from api.context import EXTENSION
+from api.routes.metrics import FOLDER, FOLDER_PREFIX
 from shared.services import build_services
 
 if TYPE_CHECKING:
@@ -77,6 +82,8 @@ class Server(BaseApplication):  # type: ignore[misc]
             "control_socket_disable": True,
             "when_ready": _second_is_quicker,
             "post_worker_init": _end_waits_first,
+            "child_exit": _forget_metrics_of,
+            "on_exit": _forget_metrics,
             "accesslog": None,
             "errorlog": "-",
             "loglevel": settings.log_level.lower(),
@@ -88,6 +95,18 @@ class Server(BaseApplication):  # type: ignore[misc]
     def load(self) -> Flask:
         """The app of one worker process."""
         return create_app(build_services(self._settings))
+
+
+def _forget_metrics_of(_: Any, worker: Any) -> None:
+    """A process that ended has counted what it counted, and holds nothing any more."""
+    if FOLDER in os.environ:
+        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def _forget_metrics(_: Any) -> None:
+    folder = Path(os.environ.get(FOLDER, ""))
+    if folder.name.startswith(FOLDER_PREFIX):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _second_is_quicker(arbiter: Any) -> None:

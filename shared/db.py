@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT_MS = 5_000
 _BEGIN = "towline_begin"
 _NOTES = "towline_notes"
+_CALLS = "towline_calls"
 #: No request holds a connection while it waits, so few are enough for many threads.
 _POOL: dict[str, Any] = {"pool_size": 10, "max_overflow": 10, "pool_timeout": 5}
 
@@ -100,6 +101,11 @@ def insert_unless_there(connection: Connection, table: Table) -> Any:
 def announce(connection: Connection, topic: str) -> None:
     """Whoever listens to the topic (`Database.after_commit`) is called once this is committed."""
     connection.get_execution_options()[_NOTES].add(topic)
+
+
+def on_commit(connection: Connection, call: Callable[[], None]) -> None:
+    """Call this once the transaction is committed; it must not raise."""
+    connection.get_execution_options()[_CALLS].append(call)
 
 
 class now_ms(FunctionElement[int]):  # noqa: N801 - reads as the SQL function it is
@@ -163,7 +169,8 @@ class Database:
     @contextmanager
     def _transaction(self, kind: dict[str, dict[str, Any]]) -> Iterator[Connection]:
         notes: set[str] = set()
-        options = {**kind[self.engine.dialect.name], _NOTES: notes}
+        calls: list[Callable[[], None]] = []
+        options = {**kind[self.engine.dialect.name], _NOTES: notes, _CALLS: calls}
         try:
             with (
                 self.engine.connect() as connection,
@@ -178,8 +185,8 @@ class Database:
             if not (error.connection_invalidated or _sqlstate(error) in _AWAY):
                 raise
             raise DatabaseUnavailable("The connection to the database broke.") from error
-        for topic in notes & self._listeners.keys():
-            self._listeners[topic]()
+        for call in (*calls, *(self._listeners[topic] for topic in notes & self._listeners.keys())):
+            call()
 
     def ping(self) -> None:
         """Whether the database answers; `DatabaseUnavailable`."""

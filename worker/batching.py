@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from shared.errors import EngineFailed
+from shared.telemetry.metrics import BATCH_ROWS, BATCH_SECONDS
 from worker.engines.base import (
     Asked,
     BatchingEngine,
@@ -156,8 +157,10 @@ class Batched:
 
         They are run by the caller: here the error still holds on to what it passed on its way.
         """
+        BATCH_ROWS.labels(self.name).observe(_rows(batch))
         try:
-            made = self._engine.run_together([waiting.asked for waiting in batch])
+            with BATCH_SECONDS.labels(self.name).time():
+                made = self._engine.run_together([waiting.asked for waiting in batch])
         except MemoryError as error:
             self._learn(batch, error)
             if len(batch) > 1:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from shared.errors import DatabaseUnavailable
+from shared.telemetry.metrics import WEBHOOK_SECONDS, WEBHOOK_TRIES
 from worker.receivers import Receivers
 from worker.send import Sender
 
@@ -152,6 +153,7 @@ class Deliverer:
             claim = self._sending.pop(task)
             took_s = outcome.duration_ms / 1000
             self._receivers.leave(claim.lane, is_success=outcome.is_success, took_s=took_s)
+            _count(outcome)
             limit = time.monotonic() + self._dispatch.lease_s
             self._unwritten.append((limit, outcome))
 
@@ -194,3 +196,9 @@ class Deliverer:
             await asyncio.to_thread(self._dispatch.give_back, left)
         except DatabaseUnavailable as error:  # their claims run out
             log.warning("deliveries_not_given_back", count=len(left), error=error.message)
+
+
+def _count(outcome: Outcome) -> None:
+    WEBHOOK_TRIES.labels("delivered" if outcome.is_success else "refused").inc()
+    if outcome.is_success:
+        WEBHOOK_SECONDS.observe(max(0.0, time.time() - outcome.claim.event_at / 1000))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from shared.errors import EngineFailed, TimedOut, TowlineError
-from shared.telemetry.metrics import observe_eta_error
+from shared.telemetry.metrics import observe_eta_error, observe_success
 from worker.engines.base import EngineBroken
 from worker.outcome import write_down
 from worker.pictures import Clock, discard_result, load_edit, store_result
@@ -102,6 +102,8 @@ def succeed(job: Job, result: dict[str, Any], lease: Lease, services: Services) 
     """Record the result; if the job is another attempt's by now, this one's pictures go."""
     if write_down(lease, services.leases.succeed, job, result, lease.steps):
         log.info("job_succeeded", **result["timings"])
+        queued_ms = (job.claimed_at or job.created_at) - job.created_at
+        observe_success(job.spec.engine, job.attempt, {"queued_ms": queued_ms, **result["timings"]})
         if (late_s := job.late_s) is not None:
             observe_eta_error(job.spec.engine, late_s)
     else:

@@ -13,6 +13,7 @@ import structlog
 
 from shared.errors import StorageUnavailable, TowlineError
 from shared.objects import staging_key
+from shared.telemetry.metrics import LEASES_LOST
 
 if TYPE_CHECKING:
     from shared.jobs.job import Job
@@ -52,7 +53,10 @@ def _run(steps: tuple[Step, ...], services: Services, must_stop: Callable[[], bo
 
 def take_back_expired_leases(services: Services) -> None:
     """Jobs whose worker went silent go back to the queue, or into quarantine."""
-    _tell("lease_expired", services.upkeep.take_back_expired_leases())
+    lost = services.upkeep.take_back_expired_leases()
+    for job in lost:
+        LEASES_LOST.labels(job.spec.engine).inc()
+    _tell("lease_expired", lost)
 
 
 def expire_waiting(services: Services) -> None:

@@ -13,17 +13,18 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, insert, literal, literal_column, select, update
 
 from shared.accounts.usage import add_usage, pixels_of_month
-from shared.db import now_ms
+from shared.db import now_ms, on_commit
 from shared.jobs.job import Job, job_from_row
 from shared.jobs.state import TRANSITIONS, JobState, Move
 from shared.jobs.tables import job_events, jobs
 from shared.jobs.turns import enter_line
+from shared.telemetry.metrics import JOB_MOVES
 from shared.webhooks.outbox import tell_of_jobs
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ def move_jobs(
     if isinstance(move, Move):
         move, values = prepare_move(move, *where, **values), {}
     moved = write_jobs(connection, move.write, values)
+    if moved:
+        on_commit(connection, partial(count_moves, move.move.value, moved))
     tell_of_jobs(connection, moved)
     if TARGET[move.move] is JobState.QUEUED:
         # Always in one order, so that no two wait for each other
@@ -117,6 +120,12 @@ def move_jobs(
             enter_line(connection, engine, account_id)
     _give_pixels_back([job for job in moved if is_in_vain(job, move.move)], connection)
     return moved
+
+
+def count_moves(move: str, moved: Iterable[Job]) -> None:
+    """For `towline_job_moves_total`."""
+    for job in moved:
+        JOB_MOVES.labels(job.spec.engine, move).inc()
 
 
 def is_in_vain(job: Job, move: Move) -> bool:

@@ -6,6 +6,7 @@ Every method takes the account; another account's job does not exist for it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -24,13 +25,13 @@ from shared.accounts.limits import UNLIMITED, Limits
 from shared.accounts.quotas import hold_account, require_room_for_job
 from shared.accounts.usage import STORED_BYTES, add_usage, pixels_of_month
 from shared.audit.trail import note
-from shared.db import now_ms
+from shared.db import now_ms, on_commit
 from shared.errors import InvalidRequest, JobNotFinal, NotFound, Violation
 from shared.ids import new_id
 from shared.images.tables import images
 from shared.jobs.job import Job, job_from_row
 from shared.jobs.labels import add_labels, with_labels
-from shared.jobs.moves import JobWrite, move_jobs, write_jobs
+from shared.jobs.moves import JobWrite, count_moves, move_jobs, write_jobs
 from shared.jobs.places import line_seen_by, places_of
 from shared.jobs.state import FINAL, JobState, Move
 from shared.jobs.tables import QUEUED, RUNNING, jobs, turns
@@ -77,6 +78,7 @@ class JobStore:
             if limits.are_counted:
                 _require_room(connection, account_id, spec, limits)
             job = _promise(connection, account_id, spec, values)
+            on_commit(connection, partial(count_moves, "submit", [job]))
             add_labels(connection, account_id, job.id, metadata)
             if completion is not None:
                 completion(connection, job.id, True)
