@@ -97,11 +97,13 @@ class AccountDeletion:
             account_id = connection.scalar(select(accounts.c.id).where(this).with_for_update())
             if account_id is None:
                 raise NotFound("There is no such account.")
-            connection.execute(
+            begun = connection.execute(
                 update(accounts)
                 .where(accounts.c.id == account_id, accounts.c.deleting_at.is_(None))
                 .values(deleting_at=now_ms())
             )
+            if begun.rowcount:
+                note(connection, account_id, "account.deletion_begun", account_id)
             mine = api_keys.c.account_id == account_id
             removed.keys += connection.execute(delete(api_keys).where(mine)).rowcount
         return str(account_id)
