@@ -8,7 +8,7 @@ import structlog
 from flask import request
 from flask_openapi3 import APIBlueprint, Tag
 
-from api.context import account_id, context, services
+from api.context import account_id, caller, context, services
 from api.idempotency import completion, idempotent, json_digest, no_digest
 from api.openapi import PREFER, operation_id, problems
 from api.problems import violation_to_json
@@ -51,7 +51,11 @@ def submit_job(body: JobBody) -> Any:
     if submission.violations:
         raise InvalidRequest(submission.violations)
     job = services().jobs.submit(
-        account_id(), submission.spec, body.metadata, completion=completion(202)
+        account_id(),
+        submission.spec,
+        body.metadata,
+        completion=completion(202),
+        limits=caller().limits,
     )
     answer = _accepted(job, 202)
     _note_forecast(job, answer[0])
@@ -135,7 +139,12 @@ def retry_job(path: JobPath) -> Any:
         detail = f"{old.spec.engine} is not configured here any more"
         raise InvalidRequest([Violation("/engine", "engine_unavailable", detail)])
     job = services().jobs.submit(
-        account_id(), old.spec, old.metadata, retried_from=old.id, completion=completion(202)
+        account_id(),
+        old.spec,
+        old.metadata,
+        retried_from=old.id,
+        completion=completion(202),
+        limits=caller().limits,
     )
     return _retried(job, 202)
 

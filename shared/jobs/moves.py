@@ -28,9 +28,9 @@ from shared.telemetry.metrics import JOB_MOVES
 from shared.webhooks.outbox import tell_of_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from sqlalchemy import ColumnClause, ColumnElement, Connection, Select
+    from sqlalchemy import CTE, ColumnClause, ColumnElement, Connection, Select
     from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 #: Spelt out in the statement: see `shared/jobs/tables.py`.
@@ -55,12 +55,17 @@ class JobWrite:
     @cached_property
     def with_events(self) -> Select[Any]:
         """The same, and an event for each row."""
+        return self.with_events_and()
+
+    def with_events_and(self, *others: Callable[[CTE], Any]) -> Select[Any]:
+        """Besides, what each of `others` writes of the rows."""
         rows = self.statement.cte("rows")
         data = func.json_build_object("status", rows.c.status, "attempt", rows.c.attempt)
         event = select(rows.c.id, literal("status"), data, now_ms())
         columns = ["job_id", "type", "data", "created_at"]
         events = insert(job_events).inline().from_select(columns, event).cte("events")
-        return select(rows).add_cte(events)
+        made = [other(rows).cte(f"made_{n}") for n, other in enumerate(others)]
+        return select(rows).add_cte(events, *made)
 
 
 def write_jobs(connection: Connection, write: JobWrite, parameters: Mapping[str, Any]) -> list[Job]:
