@@ -65,7 +65,7 @@ def submit_job(body: JobBody) -> Any:
 @jobs.post("/validate", responses={200: ValidationOut, **problems(413, 415, 503)})
 def validate_job(body: JobBody) -> Any:
     """Say all that is wrong with a submission, and how long it would take. Stores nothing."""
-    submission = understand(body, account_id(), context())
+    submission = understand(body, account_id(), context(), is_promised=False)
     canvas = estimate = None
     if submission.engine is not None:
         engine, priority = submission.engine.name, submission.spec.priority
