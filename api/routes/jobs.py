@@ -151,9 +151,13 @@ def retry_job(path: JobPath) -> Any:
 
 @jobs.delete("/<job:job_id>", responses={200: DeletedOut, **problems(404, 409, 503)})
 def delete_job(path: JobPath) -> Any:
-    """Delete a job that has ended, and its pictures; what went is said."""
-    job = services().jobs.delete(account_id(), path.job_id)
-    return remove_objects(job.id, results_prefix(job.account_id, job.id), job.stored_bytes or 0)
+    """Delete a job that has ended, its pictures, and its webhook deliveries; what went is said.
+
+    Deliveries that were not sent yet are not sent any more.
+    """
+    job, deliveries = services().jobs.delete(account_id(), path.job_id)
+    prefix = results_prefix(job.account_id, job.id)
+    return remove_objects(job.id, prefix, job.stored_bytes or 0, deliveries)
 
 
 def _accepted(job: Job, status: int) -> tuple[dict[str, Any], int, dict[str, str]]:

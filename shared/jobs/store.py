@@ -37,6 +37,7 @@ from shared.jobs.places import line_seen_by, places_of
 from shared.jobs.state import FINAL, JobState, Move
 from shared.jobs.tables import QUEUED, RUNNING, jobs, turns
 from shared.jobs.turns import OF_ACCOUNT, OF_ENGINE, PLACE, enter_line
+from shared.webhooks.tables import webhook_deliveries
 
 if TYPE_CHECKING:
     from sqlalchemy import BindParameter, ColumnElement, Connection, Select
@@ -154,18 +155,23 @@ class JobStore:
                 note(connection, account_id, "job.canceled", job_id)
             return _read(connection, account_id, job_id)
 
-    def delete(self, account_id: str, job_id: str) -> Job:
-        """Forget a final job; what it was, so that its objects can go too. `JobNotFinal`."""
+    def delete(self, account_id: str, job_id: str) -> tuple[Job, int]:
+        """Forget a final job; what it was, so that its objects can go too. `JobNotFinal`.
+
+        Also how many of its webhook deliveries went with it, sent or not.
+        """
         with self._database.writing() as connection:
             job = _read(connection, account_id, job_id)
             if not job.status.is_final:
                 raise JobNotFinal(f"{job_id} is {job.status}; cancel it first.")
+            told = delete(webhook_deliveries).where(webhook_deliveries.c.job_id == job_id)
+            deliveries = connection.execute(told).rowcount
             this = delete(jobs).where(jobs.c.id == job_id).returning(jobs.c.stored_bytes)
             gone = connection.execute(this).first()
             if gone is not None:
                 note(connection, account_id, "job.deleted", job_id)
                 add_usage(connection, account_id, STORED_BYTES, -(gone.stored_bytes or 0))
-        return job
+        return job, deliveries
 
     def final_among(self, job_ids: Iterable[str]) -> set[str]:
         """Those of these jobs that have ended or are gone: nobody needs to wait for them."""

@@ -32,7 +32,8 @@ def run(
         capsys.readouterr()
         assert main(list(arguments)) == status
         said = capsys.readouterr()
-        assert (said.err == "") == (status == 0)
+        told = [line for line in said.err.splitlines() if not line.startswith("key ")]
+        assert (told == []) == (status == 0)
         return said.out if status == 0 else said.err
 
     return run
@@ -78,6 +79,40 @@ def test_a_key_is_rotated_and_revoked_when_its_id_or_the_key_itself_is_given(
     parsed = parse_key(new)
     assert parsed is not None
     assert f"no usable key {parsed.id}" in run("key", "rotate", new, status=REFUSED)
+
+
+def test_the_ends_of_both_keys_are_said_when_one_is_rotated(
+    run: Run, services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = in_json(run, "key", "create", "--account", "mine")
+    assert old["expires_at"] is None
+    new = in_json(run, "key", "rotate", old["id"])
+    first, second = in_json(run, "key", "list", "--account", "mine")
+    assert (new["id"], new["expires_at"]) == (second["id"], None)
+    assert new["replaces"] == {"id": old["id"], "expires_at": first["expires_at"]}
+    assert first["expires_at"] is not None
+    command = ["key", "create", "--account", "mine", "--expires-in-days", "1"]
+    assert main(command) == 0
+    said = capsys.readouterr()
+    *_, third = in_json(run, "key", "list", "--account", "mine")
+    assert said.err == f"key {third['id']} expires {third['expires_at']}\n"
+    assert len(said.out.split()) == 1, "the key is alone on stdout"
+    assert main(["key", "rotate", new["id"], "--overlap-hours", "1"]) == 0
+    ends = capsys.readouterr().err.splitlines()
+    assert ends[0].endswith("never expires")
+    assert ends[1].startswith(f"key {new['id']} expires 2")
+
+
+@pytest.mark.parametrize("overlap", ["24", "0"])
+def test_a_rotation_is_refused_and_names_the_successor_when_the_key_was_rotated(
+    run: Run, overlap: str
+) -> None:
+    old = in_json(run, "key", "create", "--account", "mine")["id"]
+    new = in_json(run, "key", "rotate", old, "--overlap-hours", overlap)["id"]
+    said = run("key", "rotate", old, status=REFUSED)
+    assert said == f"The key {old} was rotated already: {new} replaces it. Rotate that one.\n"
+    assert len(in_json(run, "key", "list", "--account", "mine")) == 2
+    assert in_json(run, "key", "rotate", new)["expires_at"] is None
 
 
 def test_an_account_is_made_listed_and_shown_when_it_is_asked_for(run: Run) -> None:
