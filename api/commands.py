@@ -43,7 +43,8 @@ def add_commands(commands: Any) -> None:
     ):
         parser = _add(account, verb, told)
         if verb != "list":
-            parser.add_argument("name", type=_account_name)
+            is_new = verb == "create"
+            parser.add_argument("name", type=_new_account_name if is_new else _account_name)
         if verb == "limits":
             _add_limits(parser)
         if verb == "delete":
@@ -54,7 +55,9 @@ def add_commands(commands: Any) -> None:
 def _add_key_commands(commands: Any) -> None:
     key = commands.add_parser("key", help="API keys").add_subparsers(dest="verb", required=True)
     create = _add(key, "create", "make a key and print it: it is shown this once")
-    create.add_argument("--account", required=True, type=_account_name, help="made if it is new")
+    create.add_argument(
+        "--account", required=True, type=_new_account_name, help="made if it is new"
+    )
     create.add_argument("--name", type=_key_name, help="what it is for")
     create.add_argument("--scopes", type=_scopes, default=tuple(Scope), help="read,write,admin")
     create.add_argument("--expires-in-days", type=_days, help="never, unless given")
@@ -282,10 +285,22 @@ def _account_name(text: str) -> str:
     return text.strip()
 
 
+def _new_account_name(text: str) -> str:
+    """Those that are older than this rule can still be shown and deleted."""
+    return _printable("an account's name", _account_name(text))
+
+
 def _key_name(text: str) -> str:
     if not 1 <= len(text.strip()) <= 100:
         raise argparse.ArgumentTypeError("a key's name has 1 to 100 characters")
-    return text.strip()
+    return _printable("a key's name", text.strip())
+
+
+def _printable(what: str, text: str) -> str:
+    """Lists show it, one to a line, on terminals."""
+    if not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{what} has no line breaks or control characters")
+    return text
 
 
 def _scopes(text: str) -> tuple[Scope, ...]:

@@ -159,6 +159,11 @@ def test_a_command_is_refused_when_there_is_no_such_thing_or_one_already(run: Ru
         ("key", "create"),
         ("key", "create", "--account", ""),
         ("key", "create", "--account", "x" * 201),
+        ("account", "create", "a\nb"),
+        ("account", "create", "a\x1b[2Jb"),
+        ("account", "create", "a\u202eb"),
+        ("key", "create", "--account", "a\x00b"),
+        ("key", "create", "--account", "a", "--name", "a\tb"),
         ("key", "create", "--account", "a", "--scopes", "read,root"),
         ("key", "create", "--account", "a", "--scopes", ","),
         ("key", "create", "--account", "a", "--expires-in-days", "0"),
@@ -206,8 +211,8 @@ def test_an_account_is_gone_and_the_answer_says_what_went_when_it_is_deleted(run
     run("key", "create", "--account", "mine")
     removed = in_json(run, "account", "delete", "mine", "--yes")["removed"]
     assert removed == {
-        "keys": 1, "jobs": 0, "images": 0, "deliveries": 0, "audit_entries": 3, "objects": 0,
-        "stored_bytes": 0,
+        "keys": 1, "jobs": 0, "images": 0, "deliveries": 0, "endpoints": 0,
+        "audit_entries": 3, "objects": 0, "stored_bytes": 0,
     }  # fmt: skip
     assert in_json(run, "account", "list") == []
 
