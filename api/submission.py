@@ -79,7 +79,8 @@ def understand(
     picture = _image("/image", body.image, account_id, images, found) if body.image else None
     if not body.image and not _mentions(found, "/image"):
         found.append(Violation("/image", "missing_field", "the id of an uploaded image is needed"))
-    mask_image = _mask_image(body.mask, account_id, images, found)
+    # Anew each time: its bytes are read before the job is promised
+    mask_image = _mask_image(body.mask, account_id, at.services.images, found)
     found += _check_split(options, rounds)
     found += _check_webhook(body, at)
     if picture is not None:
