@@ -16,7 +16,7 @@ from shared.accounts.tables import accounts, api_keys
 from shared.accounts.usage import STORED_BYTES, pixels_of_month, seconds_of_month_left, used
 from shared.audit.tables import audit_log
 from shared.audit.trail import note
-from shared.db import insert_unless_there, now_ms
+from shared.db import insert_unless_there, now_ms, planned_once
 from shared.errors import AccountExists, KeyReplaced, NotFound, Unauthorized, Unavailable
 from shared.ids import new_id
 from shared.jobs.tables import QUEUED, RUNNING
@@ -43,7 +43,7 @@ _IS_USABLE = and_(
     or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now_ms()),
 )
 #: Built once: it is sent with every request.
-_LOOK_UP = (
+_LOOK_UP = planned_once(
     select(
         *_KEY,
         *LIMIT_COLUMNS,

@@ -26,11 +26,11 @@ from shared.accounts.limits import UNLIMITED, Limits
 from shared.accounts.quotas import hold_account, require_room_for_job
 from shared.accounts.usage import STORED_BYTES, a_shard, add_usage, charging, pixels_of_month
 from shared.audit.trail import by_whom, note, noting
-from shared.db import now_ms, on_commit
+from shared.db import now_ms, on_commit, planned_once
 from shared.errors import InvalidRequest, JobNotFinal, NotFound, Violation
 from shared.ids import new_id
 from shared.images.tables import images
-from shared.jobs.job import Job, job_from_row
+from shared.jobs.job import Job, job_from_row, new_job
 from shared.jobs.labels import add_labels, with_labels
 from shared.jobs.moves import JobWrite, count_moves, move_jobs, write_jobs
 from shared.jobs.places import line_seen_by, places_of
@@ -78,7 +78,7 @@ class JobStore:
         """
         values = _new_row(account_id, spec, metadata, retried_from)
         is_plain = limits is not None and not limits.are_counted and completion is None
-        if is_plain and not metadata and (job := self._submit_at_once(spec, values)):
+        if is_plain and not metadata and (job := self._submit_at_once(account_id, spec, values)):
             return job
         with self._database.writing() as connection:
             limits = hold_account(connection, account_id, self._defaults)
@@ -93,7 +93,9 @@ class JobStore:
             add_usage(connection, account_id, pixels_of_month(job.created_at), job.pixels or 0)
         return job
 
-    def _submit_at_once(self, spec: JobSpec, values: dict[str, object]) -> Job | None:
+    def _submit_at_once(
+        self, account_id: str, spec: JobSpec, values: dict[str, object]
+    ) -> Job | None:
         """The same, with its event, its entry and its charge; None if that is not possible.
 
         The account is not held: none is deleted while a job of it is on its way, since the
@@ -106,9 +108,11 @@ class JobStore:
         details = {"retried_from": values["new_retried_from"]}
         given = {**values, **entry, "entry_details": details, "of_shard": a_shard()}
         statement = _AT_ONCE if spec.mask_image is None else _AT_ONCE_WITH_MASK
+        known = {"metadata": values["new_metadata"], **details}
+        job_id = str(values["new_id"])
         with self._database.writing_at_once() as connection:
             for row in connection.execute(statement, given):
-                job = job_from_row(row)
+                job = new_job(account_id, job_id, spec, **known, **row._mapping)
                 on_commit(connection, partial(count_moves, "submit", [job]))
                 return job
         return None  # it lacks an image, or its account a place in line
@@ -302,13 +306,19 @@ def _new(name: str) -> BindParameter[Any]:
     return bindparam(f"new_{name}", type_=jobs.c[name].type)
 
 
-_PROMISE = JobWrite(_promising(None))
-_PROMISE_WITH_MASK = JobWrite(_promising(images.alias("mask")))
+_PROMISE = JobWrite(_promising(None), is_by_key=True)
+_PROMISE_WITH_MASK = JobWrite(_promising(images.alias("mask")), is_by_key=True)
+
+
+#: What a new job's row has that is not known before.
+DECIDED = ("pixels", "created_at", "expires_at")
 
 
 def _at_once(promise: JobWrite) -> Select[Any]:
     details = bindparam("entry_details", type_=JSON)
-    return promise.with_events_and(lambda rows: noting(rows, "job.created", details), charging)
+    return promise.with_events_and(
+        lambda rows: noting(rows, "job.created", details), charging, giving=DECIDED
+    )
 
 
 _AT_ONCE, _AT_ONCE_WITH_MASK = _at_once(_PROMISE), _at_once(_PROMISE_WITH_MASK)
@@ -326,7 +336,9 @@ def _promise(
     return job
 
 
-_ONE = select(jobs).where(jobs.c.id == bindparam("of_id"), jobs.c.account_id == OF_ACCOUNT)
+_ONE = planned_once(
+    select(jobs).where(jobs.c.id == bindparam("of_id"), jobs.c.account_id == OF_ACCOUNT)
+)
 
 
 def _read(connection: Connection, account_id: str, job_id: str) -> Job:
