@@ -53,8 +53,6 @@ _POOL: dict[str, Any] = {"pool_size": 10, "max_overflow": 10, "pool_timeout": 5}
 
 #: How long a connection is taken for a good one, unless the server has said something since.
 _TRUST_S = 5.0
-#: And how long without looking whether it has.
-_FRESH_S = 0.1
 
 _READING: dict[str, dict[str, Any]] = {
     "sqlite": {_BEGIN: "BEGIN"},
@@ -259,8 +257,7 @@ def _try_if_doubtful(
     connection, says so: then there is something to read, which costs no round trip to see.
     """
     used = record.info.get(_USED)
-    idle_s = 0.0 if used is None else time.monotonic() - used
-    if idle_s < _FRESH_S or (idle_s < _TRUST_S and not _has_news(connection)):
+    if used is None or (time.monotonic() - used < _TRUST_S and not _has_news(connection)):
         return
     try:
         engine.dialect.do_ping(connection)
