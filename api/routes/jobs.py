@@ -198,7 +198,7 @@ def _retried(job: Job, status: int) -> Any:
 def _wake(job: Job) -> None:
     """Somebody for it; again when its submission is repeated, since the first may have died."""
     if job.status is JobState.QUEUED:
-        services().wakeups.send(job.spec.engine)
+        services().wakeups.send_soon(job.spec.engine)
 
 
 def _waited(job: Job) -> tuple[Job, dict[str, str]]:
