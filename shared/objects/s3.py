@@ -106,6 +106,16 @@ class S3Store:
         with _errors("the bucket does not answer"):
             self._probe.head_bucket(Bucket=self._bucket)
 
+    def make_bucket(self) -> None:
+        """Make the bucket, unless there is one that we may use."""
+        with _errors("the bucket could not be made"):
+            try:
+                self._client.head_bucket(Bucket=self._bucket)
+            except ClientError as error:
+                if _status(error) != 404:
+                    raise
+                self._client.create_bucket(Bucket=self._bucket)
+
     @cached_property
     def _client(self) -> Any:
         return _connect(self._settings, self._settings.s3_url)
