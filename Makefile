@@ -6,9 +6,9 @@ PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-# What fails is run once more, alone: a machine that others use too is no fault of the product, and a
-# fault of the product fails twice. The first failure stays in the output.
-tried = { $(PY) -m pytest $(1) $(2) || { echo 'once more, what failed:' && $(PY) -m pytest $(1) --last-failed; }; }
+# What fails beside others is run once more, by itself: a machine that is busy is no fault of the product,
+# and a fault of the product fails twice. The first failure stays in the output.
+BESIDE := $(PY) -m pytest -m "not alone"
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check chaos lint format bench golden flops lock clean
@@ -20,7 +20,8 @@ run: .venv/.installed-$(if $(findstring lightningdrag,$(TOWLINE_ENGINES)),gpu,em
 	@exec $(PY) -m infra.embedded $(if $(filter-out 0,$(ONCE)),--once)
 
 test: .venv/.installed-dev ## every test, three at a time, then those that want the machine alone; ARGS="-k word" for some
-	@$(if $(ARGS),$(PY) -m pytest $(ARGS),$(call tried,-m "not alone",-n 3 --dist loadfile) && $(call tried,-m alone))
+	@$(if $(ARGS),$(PY) -m pytest $(ARGS),{ $(BESIDE) -n 3 --dist loadfile || \
+	  { echo 'once more, what failed:' && $(BESIDE) --last-failed; }; } && $(PY) -m pytest -m alone)
 
 check: lint ## lint, and the fast tests
 	@$(PY) -m pytest -n 3 --dist loadfile -m "not slow" $(ARGS)

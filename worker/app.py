@@ -74,9 +74,13 @@ def run_worker(
     )
     deliverer = Deliverer(services, drain) if WEBHOOKS in queues else None
     register_tasks(app, intake, broom, deliverer)
-    begin_drain = _drain_on_signals(drain, settings.drain_s)
+    begin_drain = _drain_on_signals(drain, settings.drain_s, workplace.heart)
     with (
-        HealthServer(Health(services, intake, drain), settings.host, settings.worker_port),
+        HealthServer(
+            Health(services, intake if engines else None, drain),
+            settings.host,
+            settings.worker_port,
+        ),
         Presence(workplace, threads, every_s=settings.heartbeat_s),
         Lookout(
             intake,
@@ -102,11 +106,11 @@ def run_worker(
     return int(worker.exitcode or 0)
 
 
-def _drain_on_signals(drain: Drain, grace_s: float) -> Callable[[], None]:
+def _drain_on_signals(drain: Drain, grace_s: float, heart: Heart) -> Callable[[], None]:
     """SIGTERM, SIGINT and SIGQUIT begin the drain; a second one makes it quicker.
 
-    Celery tells of each of them. A job whose engine makes no step any more does not keep the
-    process: it ends in time, and the lease brings the job back.
+    Celery tells of each of them. A job whose engine makes no step, or whose storage does not
+    answer, does not keep the process: it is given back without its doing.
 
     What begins the drain, unless it has begun, comes back.
     """
@@ -124,6 +128,9 @@ def _drain_on_signals(drain: Drain, grace_s: float) -> Callable[[], None]:
             time.sleep(0.1)
         time.sleep(LAST_S)
         log.error("drain_took_too_long")
+        giving = threading.Thread(target=heart.give_back_all, name="give-back", daemon=True)
+        giving.start()
+        giving.join(LAST_S)  # a job that cannot be given back has its lease
         os._exit(1)
 
     signals.worker_shutting_down.connect(begin, weak=False, dispatch_uid="drain")

@@ -34,7 +34,8 @@ SLACK_S = 15.0  #: a look may wait that long for the database and succeed
 class Health:
     """What this process says of itself."""
 
-    def __init__(self, services: Services, intake: Intake, drain: Drain) -> None:
+    def __init__(self, services: Services, intake: Intake | None, drain: Drain) -> None:
+        """`intake` of a process that runs engines; the others have none to look after."""
         self._services = services
         self._intake = intake
         self._drain = drain
@@ -47,12 +48,13 @@ class Health:
     def ready(self) -> tuple[int, dict[str, Any]]:
         """Whether it can take work, and why not."""
         status, checks = servers(self._services)
-        silent_s = self._intake.silent_s
-        checks["work"] = {"ok": silent_s < self._limit_s, "silent_s": round(silent_s, 1)}
+        if self._intake is not None:
+            silent_s = self._intake.silent_s
+            checks["work"] = {"ok": silent_s < self._limit_s, "silent_s": round(silent_s, 1)}
+            if not checks["work"]["ok"]:
+                status = "unavailable"
         if self._drain.has_begun:
             status = "draining"
-        elif not checks["work"]["ok"]:
-            status = "unavailable"
         is_ready = status in {"ok", "degraded"}
         return 200 if is_ready else 503, {"status": status, "checks": checks}
 

@@ -158,6 +158,21 @@ class Heart:
             with self._lock:
                 del self._running[lease]
 
+    def give_back_all(self) -> None:
+        """Put back what still runs here, whatever it does: this process ends now.
+
+        What a run writes after that is fenced off by the attempt.
+        """
+        with self._lock:
+            leases = list(self._running)
+        for lease in leases:
+            job = lease.job
+            try:
+                if self._store.give_back(job):
+                    log.info("job_stopped", reason=WorkerDrains.__name__, job=job.id)
+            except TowlineError as error:
+                log.warning("job_not_given_back", job=job.id, error=error.message)
+
     def _beat(self) -> None:
         while True:
             time.sleep(min(TICK_S, self._heartbeat_s))

@@ -174,7 +174,12 @@ def _note_forecast(job: Job, answer: dict[str, Any]) -> None:
 
 def _retried(job: Job, status: int) -> Any:
     _wake(job)
-    return render_job(job, context()), status, _location(job)
+    try:
+        answer = render_job(job, context())
+    except DatabaseUnavailable as error:  # promised, as above
+        log.warning("queue_not_told", error=error.message)
+        answer = show_job(job, links_of(context()))
+    return answer, status, _location(job)
 
 
 def _wake(job: Job) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import structlog
 from sqlalchemy import delete, func, or_, select, update
 
 from shared.accounts.usage import STORED_BYTES, add_usage
 from shared.db import now_ms
-from shared.errors import TimedOut, WorkerLost
+from shared.errors import TimedOut, TowlineError, WorkerLost
 from shared.jobs.job import Job, job_from_row
 from shared.jobs.leases import RELEASED, error_to_json, is_due
 from shared.jobs.moves import move_jobs
@@ -22,8 +24,16 @@ if TYPE_CHECKING:
 
     from shared.db import Database
 
+log = structlog.get_logger()
+
 SLICE = 200  #: rows that one transaction touches at the most
 LINE_SLICES = 50  #: slices of idle accounts that one sweep takes out of a line
+
+
+#: Moves the jobs that match.
+Act = Callable[..., list[Job]]
+
+_IS_ASKED = jobs.c.cancel_requested_at.is_not(None)
 
 
 class Upkeep:
@@ -51,46 +61,28 @@ class Upkeep:
         """
         lapsed = (RUNNING, jobs.c.lease_until < now_ms())
         lost = {"lease_until": None, "losses": jobs.c.losses + 1}
-        with self._database.writing() as connection:
-            ids = _slice(connection, *lapsed)
-            if not ids:
-                return []
-            those = jobs.c.id.in_(ids)
-            ended = {**lost, **self._ended()}
+        ended = {**lost, **self._ended()}
+        error = error_to_json(self._quarantine())
+        is_last = jobs.c.losses + 1 >= self._max_losses
+
+        def take_back(connection: Connection, *those: ColumnElement[bool]) -> list[Job]:
             return [
-                *move_jobs(
-                    connection,
-                    Move.CANCEL,
-                    those,
-                    *lapsed,
-                    jobs.c.cancel_requested_at.is_not(None),
-                    **ended,
-                ),
-                *move_jobs(
-                    connection,
-                    Move.FAIL,
-                    those,
-                    *lapsed,
-                    jobs.c.losses + 1 >= self._max_losses,
-                    error=error_to_json(self._quarantine()),
-                    **ended,
-                ),
-                *move_jobs(connection, Move.REQUEUE, those, *lapsed, **{**RELEASED, **lost}),
+                *move_jobs(connection, Move.CANCEL, *those, _IS_ASKED, **ended),
+                *move_jobs(connection, Move.FAIL, *those, is_last, error=error, **ended),
+                *move_jobs(connection, Move.REQUEUE, *those, **{**RELEASED, **lost}),
             ]
+
+        return self._settle(take_back, *lapsed)
 
     def expire_waiting(self) -> list[Job]:
         """End the jobs that nobody could start before their `expires_at`."""
-        late = (
-            QUEUED,
-            jobs.c.expires_at < now_ms(),
-            jobs.c.started_at.is_(None),
-        )
-        with self._database.writing() as connection:
-            ids = _slice(connection, *late)
-            if not ids:
-                return []
-            those = jobs.c.id.in_(ids)
-            return move_jobs(connection, Move.EXPIRE, those, *late, **self._ended())
+        ended = self._ended()
+
+        def expire(connection: Connection, *those: ColumnElement[bool]) -> list[Job]:
+            return move_jobs(connection, Move.EXPIRE, *those, **ended)
+
+        late = (QUEUED, jobs.c.expires_at < now_ms(), jobs.c.started_at.is_(None))
+        return self._settle(expire, *late)
 
     def fail_overdue(self) -> list[Job]:
         """Fail the jobs whose `timeout_s` since the first start is over.
@@ -98,26 +90,46 @@ class Upkeep:
         Those that wait again; and those that run on long after it, since an engine that
         hangs makes no step at which it could be stopped.
         """
-        late = (
-            ACTIVE,
-            jobs.c.deadline_at < now_ms(),
-            or_(
-                QUEUED,
-                jobs.c.deadline_at < now_ms() - self._lease_ms,
-            ),
-        )
-        with self._database.writing() as connection:
-            ids = _slice(connection, *late)
-            if not ids:
-                return []
-            those = jobs.c.id.in_(ids)
-            error = error_to_json(TimedOut("The job's timeout_s passed before it could end."))
-            ended = {**self._ended(), "lease_until": None}
-            asked = jobs.c.cancel_requested_at.is_not(None)
+        has_run_on = jobs.c.deadline_at < now_ms() - self._lease_ms
+        late = (ACTIVE, jobs.c.deadline_at < now_ms(), or_(QUEUED, has_run_on))
+        error = error_to_json(TimedOut("The job's timeout_s passed before it could end."))
+        ended = {**self._ended(), "lease_until": None}
+
+        def fail(connection: Connection, *those: ColumnElement[bool]) -> list[Job]:
             return [
-                *move_jobs(connection, Move.CANCEL, those, *late, asked, **ended),
-                *move_jobs(connection, Move.FAIL, those, *late, error=error, **ended),
+                *move_jobs(connection, Move.CANCEL, *those, _IS_ASKED, **ended),
+                *move_jobs(connection, Move.FAIL, *those, error=error, **ended),
             ]
+
+        return self._settle(fail, *late)
+
+    def _settle(self, act: Act, *where: ColumnElement[bool]) -> list[Job]:
+        """`act` on a slice of these jobs; if that breaks, on one after the other.
+
+        So a row that this process cannot read (a newer one wrote it) holds up no other.
+        """
+        try:
+            return self._act(act, *where)
+        except TowlineError:
+            raise
+        except Exception:
+            log.exception("slice_not_settled")
+        with self._database.reading() as connection:
+            ids = connection.scalars(select(jobs.c.id).where(*where).limit(SLICE)).all()
+        settled = []
+        for job_id in ids:
+            try:
+                settled += self._act(act, jobs.c.id == job_id, *where)
+            except TowlineError:
+                raise
+            except Exception:
+                log.exception("job_not_settled", job=job_id)
+        return settled
+
+    def _act(self, act: Act, *where: ColumnElement[bool]) -> list[Job]:
+        with self._database.writing() as connection:
+            ids = _slice(connection, *where)
+            return act(connection, jobs.c.id.in_(ids), *where) if ids else []
 
     def due_by_engine(self, limit: int = SLICE) -> dict[str, int]:
         """How many jobs could be claimed now, by engine; none is counted beyond `limit`."""

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import event
 
+from shared.errors import DatabaseUnavailable
 from shared.images.tables import images
+from shared.jobs.store import JobStore
 from shared.jobs.tables import job_events, jobs
 from shared.objects.keys import PREFIXES
 from shared.orphans import Orphans
@@ -227,6 +229,22 @@ def test_a_job_is_gone_and_its_pictures_left_to_the_sweep_when_the_storage_is_go
     assert services.objects.walk(f"results/{caller.account_id}/", "", 9) != []
     collect_orphans(services)
     assert services.objects.walk("results/", "", 9) == []
+
+
+def test_a_retry_is_accepted_when_the_database_goes_away_once_it_is_promised(
+    caller: Caller, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/v1/jobs/{caller.job()['id']}"
+    caller.post(f"{path}/cancel")
+
+    def away(*_: object) -> None:
+        raise DatabaseUnavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobStore, "places", away)
+        answer = caller.post(f"{path}/retry")
+    assert (answer.status_code, answer.json["status"]) == (202, "queued")
+    assert caller.get(f"/v1/jobs/{answer.json['id']}").json["retried_from"] == path[9:]
 
 
 def test_a_job_is_accepted_at_once_when_no_broker_is_there(caller: Caller) -> None:

@@ -143,7 +143,8 @@ def _said(stage: Stage) -> Iterator[tuple[str, dict[str, Any]]]:
 def _drains(said: list[tuple[str, dict[str, Any]]]) -> dict[str, int]:
     drains: dict[str, int] = defaultdict(int)
     for _, line in said:
-        if line["event"] == "job_stopped" and line["reason"] == "WorkerDrains":
+        is_drained = line["event"] == "job_stopped" and line["reason"] == "WorkerDrains"
+        if is_drained or line["event"] == "claim_given_back":
             drains[line["job"]] += 1
     return drains
 

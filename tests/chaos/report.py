@@ -33,8 +33,11 @@ def summary(result: Result) -> str:
 
 def report(result: Result, command: str) -> str:
     """Markdown."""
-    parts = (_head(result, command), _jobs(result), _faults(result), _reclaims(result))
-    return "\n\n".join([*parts, _objects(result), _noise(result), _verdict(result)]) + "\n"
+    parts = (
+        _head(result, command), _verdict(result), _jobs(result), _reclaims(result),
+        _faults(result), _objects(result), _noise(result),
+    )  # fmt: skip
+    return "\n\n".join(parts) + "\n"
 
 
 def _head(result: Result, command: str) -> str:

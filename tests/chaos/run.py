@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tests.chaos.servers import Servers
 
 LOOK_S = 0.2
+#: Of a process that was told to end; it may not have been ready to be told, or was killed then.
+TOLD = (0, -signal.SIGTERM, -signal.SIGKILL)
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,11 @@ def run(plan: Plan, servers: Servers, folder: Path) -> Result:
 def ended_alone(evidence: Evidence, played: list[Played]) -> Iterator[Violation]:
     """Processes that ended though nobody had killed them; a worker may have killed itself."""
     harmed = {fault.pid for fault in played if fault.fault.kind in ("kill", "restart")}
+    told = {fault.pid for fault in played if fault.fault.kind == "restart"}
     for ended in evidence.ended:
+        if ended.pid in told and ended.status not in TOLD:
+            said = f"with status {ended.status} at {ended.at:.1f}, though it was told to"
+            yield Violation("ended", ended.name, said)
         killed_itself = ended.name in WORKERS and ended.status == -signal.SIGKILL
         if ended.pid not in harmed and not killed_itself:
             yield Violation("ended", ended.name, f"with status {ended.status} at {ended.at:.1f}")

@@ -39,8 +39,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 def test_the_oracle_finds_nothing_when_everything_is_killed_in_turn(
     servers: Servers, tmp_path: Path
 ) -> None:
-    result = run(plans.short(secrets.randbelow(10**6)), servers, tmp_path / "run")
-    assert not result.violations, report(result, "the short run")
+    plan = plans.short(secrets.randbelow(10**6))
+    result = run(plan, servers, tmp_path / "run")
+    assert not result.violations, report(result, f"make chaos SEED={plan.seed}")
     acts = {line["act"] for line in result.evidence.promises if line["what"] == "sent"}
     assert {"warp", "poison", "die_once", "linger"} <= acts
     assert len(result.played) > 10

@@ -52,6 +52,18 @@ def test_a_job_is_quarantined_when_it_has_lost_its_third_lease(
     assert history(services.database, job.id) == [*states, "failed"]
 
 
+def test_a_job_that_nobody_can_read_holds_up_no_other(services: Services, make: Factory) -> None:
+    first, strange, last = (make.running() for _ in range(3))
+    with services.database.writing() as connection:
+        newer = update(jobs).where(jobs.c.id == strange.id).values(spec={"form": "of tomorrow"})
+        connection.execute(newer)
+    let_pass(services.database, LEASE_S + 1)
+    back = services.upkeep.take_back_expired_leases()
+    assert {job.id for job in back} == {first.id, last.id}
+    assert row_of(services.database, strange.id)["status"] == "running"
+    assert services.upkeep.take_back_expired_leases() == []
+
+
 def test_a_job_is_canceled_when_its_owner_asked_and_its_lease_is_lost(
     services: Services, make: Factory
 ) -> None:

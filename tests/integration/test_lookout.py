@@ -19,6 +19,10 @@ from tests.broker import Valkey, free_port
 from tests.crew import Crew, wait_until
 from tests.factories import Factory, history
 from tests.servers.postgres import Postgres
+from worker import health
+from worker.health import Health
+from worker.intake import Intake
+from worker.watch import Drain
 
 pytestmark = pytest.mark.slow
 
@@ -81,6 +85,20 @@ def test_jobs_end_while_the_broker_is_away_and_health_says_what_is_missing(
         assert history(crew.services.database, job.id) == ["queued", "running", "succeeded"]
     broker.start()
     _wait_for(crew, 200, "ok")
+
+
+def test_a_worker_without_engines_is_ready_though_it_never_looks_for_jobs(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "SLACK_S", 0.0)
+    monkeypatch.setattr(health, "LATE_LOOKS", 0)
+    services, drain = crew.services, Drain()
+    nowhere: Any = None
+    silent = Intake(nowhere, drain, 1)
+    assert Health(services, silent, drain).ready()[1]["status"] == "unavailable"
+    status, body = Health(services, None, drain).ready()
+    assert (status, body["status"]) == (200, "ok")
+    assert "work" not in body["checks"]
 
 
 def test_jobs_end_when_a_worker_takes_no_messages_though_the_broker_answers(
