@@ -17,6 +17,7 @@ from api.docs import docs
 from api.feeds import Feeds
 from api.notifier import Notifier
 from api.openapi import make_app
+from api.pictures import KnownImages
 from api.problems import register_error_handlers
 from api.routes.account import account
 from api.routes.engines import engines
@@ -84,6 +85,7 @@ def create_app(services: Services) -> OpenAPI:
         watcher=FinalWatcher(services.jobs, notifier, limit=settings.max_waits),
         feeds=Feeds(services.histories, services.accounts, notifier, limit=settings.max_streams),
         decoding=BoundedSemaphore(os.cpu_count() or 1),
+        known_images=KnownImages(services.images),
         gauges=DatabaseGauges(services.database, alive_s=settings.lease_s),
     )
     app.validation_error_callback = _refuse

@@ -63,6 +63,11 @@ PROBLEMS = {
         "There is an account of this name",
         "Said by `python -m api account create` alone. Choose another name.",
     ),
+    "key_replaced": Code(
+        409,
+        "The key was rotated already",
+        "Said by `python -m api key rotate` alone. Rotate the key that replaces it.",
+    ),
     "image_in_use": Code(
         409,
         "A job still needs the image",

@@ -1,7 +1,8 @@
 """`python -m api account ...` and `python -m api key ...`: what an operator does.
 
 Answers are lines for people, or with `--json` one JSON document. A key is shown when it is made
-and never again. Each change is in the audit log, under the name of whoever ran the command.
+and never again; it is alone on stdout, and its end is told on stderr. Each change is in the audit
+log, under the name of whoever ran the command.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from shared.times import rfc3339
 if TYPE_CHECKING:
     from shared.accounts.account import Account, KeyInfo
     from shared.accounts.deletion import Removed
-    from shared.accounts.keys import Key
+    from shared.accounts.keys import NewKey
     from shared.services import Services
 
 DAY_S, HOUR_S = 86_400.0, 3600.0
@@ -42,7 +43,8 @@ def add_commands(commands: Any) -> None:
     ):
         parser = _add(account, verb, told)
         if verb != "list":
-            parser.add_argument("name", type=_account_name)
+            is_new = verb == "create"
+            parser.add_argument("name", type=_new_account_name if is_new else _account_name)
         if verb == "limits":
             _add_limits(parser)
         if verb == "delete":
@@ -53,7 +55,9 @@ def add_commands(commands: Any) -> None:
 def _add_key_commands(commands: Any) -> None:
     key = commands.add_parser("key", help="API keys").add_subparsers(dest="verb", required=True)
     create = _add(key, "create", "make a key and print it: it is shown this once")
-    create.add_argument("--account", required=True, type=_account_name, help="made if it is new")
+    create.add_argument(
+        "--account", required=True, type=_new_account_name, help="made if it is new"
+    )
     create.add_argument("--name", type=_key_name, help="what it is for")
     create.add_argument("--scopes", type=_scopes, default=tuple(Scope), help="read,write,admin")
     create.add_argument("--expires-in-days", type=_days, help="never, unless given")
@@ -164,7 +168,7 @@ def _create_key(chosen: argparse.Namespace, services: Services) -> Answer:
         scopes=chosen.scopes,
         expires_in_s=None if days is None else days * DAY_S,
     )
-    return _new_key(key)
+    return _new_key(chosen, key)
 
 
 def _list_keys(chosen: argparse.Namespace, services: Services) -> Answer:
@@ -179,7 +183,8 @@ def _revoke_key(chosen: argparse.Namespace, services: Services) -> Answer:
 
 def _rotate_key(chosen: argparse.Namespace, services: Services) -> Answer:
     overlap_s = chosen.overlap_hours * HOUR_S
-    return _new_key(services.accounts.rotate_key(_key_id(chosen.key_id), overlap_s=overlap_s))
+    key = services.accounts.rotate_key(_key_id(chosen.key_id), overlap_s=overlap_s)
+    return _new_key(chosen, key)
 
 
 _COMMANDS = {
@@ -195,8 +200,21 @@ _COMMANDS = {
 }
 
 
-def _new_key(key: Key) -> Answer:
-    return {"id": key.id, "key": key.text}, [key.text]
+def _new_key(chosen: argparse.Namespace, key: NewKey) -> Answer:
+    document: dict[str, Any] = {
+        "id": key.id,
+        "key": key.text,
+        "expires_at": _time(key.expires_at),
+    }
+    ends = [(key.id, key.expires_at)]
+    if key.replaces is not None:
+        ends.append((key.replaces, key.replaced_until))
+        document["replaces"] = {"id": key.replaces, "expires_at": _time(key.replaced_until)}
+    if not chosen.json:
+        for key_id, end in ends:
+            said = "never expires" if end is None else f"expires {rfc3339(end)}"
+            print(f"key {key_id} {said}", file=sys.stderr)
+    return document, [key.text]
 
 
 def _account_json(account: Account) -> dict[str, Any]:
@@ -267,10 +285,22 @@ def _account_name(text: str) -> str:
     return text.strip()
 
 
+def _new_account_name(text: str) -> str:
+    """Those that are older than this rule can still be shown and deleted."""
+    return _printable("an account's name", _account_name(text))
+
+
 def _key_name(text: str) -> str:
     if not 1 <= len(text.strip()) <= 100:
         raise argparse.ArgumentTypeError("a key's name has 1 to 100 characters")
-    return text.strip()
+    return _printable("a key's name", text.strip())
+
+
+def _printable(what: str, text: str) -> str:
+    """Lists show it, one to a line, on terminals."""
+    if not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{what} has no line breaks or control characters")
+    return text
 
 
 def _scopes(text: str) -> tuple[Scope, ...]:

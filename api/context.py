@@ -11,6 +11,7 @@ from flask import current_app, g
 if TYPE_CHECKING:
     from api.feeds import Feeds
     from api.notifier import Notifier
+    from api.pictures import KnownImages
     from api.waiting import FinalWatcher
     from shared.accounts.account import Caller
     from shared.gauges import DatabaseGauges
@@ -27,6 +28,7 @@ class Context:
 
     notifier: looks for those who wait (`watcher`) and those who listen (`feeds`).
     urls: what clients are given; signer: what `/objects` accepts.
+    known_images: what submissions need to know of their pictures.
     gauges: what the database says of the service, for `/metrics`.
     decoding: held while a picture or a mask is in memory as pixels: hundreds of megabytes each.
     """
@@ -39,6 +41,7 @@ class Context:
     feeds: Feeds
     gauges: DatabaseGauges
     decoding: BoundedSemaphore
+    known_images: KnownImages
 
 
 def context() -> Context:

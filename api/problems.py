@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from flask import Flask, Response, g, json, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import NotFound as WrongAddress
 
 from api.codes import CODES, PROBLEMS
 from api.context import services
@@ -19,6 +20,7 @@ from shared.errors import (
     Unauthorized,
     Violation,
 )
+from shared.ids import is_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,6 +39,16 @@ _BY_STATUS = {
     413: "body_too_large",
     415: "unsupported_media_type",
 }
+
+
+#: Folders under `/v1` whose members have ids: the kind of id, and what it names.
+_THINGS = {
+    "images": ("img", "image"),
+    "jobs": ("job", "job"),
+    "webhook-endpoints": ("ep", "webhook endpoint"),
+    "webhook-deliveries": ("dlv", "webhook delivery"),
+}
+LONGEST_SAID = 100  #: characters of a wrong id
 
 
 def problem(
@@ -118,7 +130,19 @@ def _http(error: HTTPException) -> Response:
         return error.get_response()  # type: ignore[return-value]
     code = _BY_STATUS.get(error.code, "malformed_request" if error.code < 500 else "internal_error")
     headers = {name: value for name, value in error.get_headers(request.environ) if name == "Allow"}
-    return problem(code, error.description or "", headers=headers)
+    is_unknown = isinstance(error, WrongAddress) and error.description == WrongAddress.description
+    detail = _nothing_at(request.path) if is_unknown else error.description or ""
+    return problem(code, detail, headers=headers)
+
+
+def _nothing_at(path: str) -> str:
+    """An id that has not the form of one is as absent as one that nothing has."""
+    match path.split("/"):
+        case ["", "v1", folder, text, *_] if folder in _THINGS:
+            kind, name = _THINGS[folder]
+            if text and not is_id(kind, text):
+                return f"There is no {name} {text[:LONGEST_SAID]}."
+    return "There is nothing at this address."
 
 
 def _unforeseen(error: Exception) -> Response:

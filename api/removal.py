@@ -14,8 +14,12 @@ log = structlog.get_logger()
 SLICE = 500  #: objects of one listing
 
 
-def remove_objects(row_id: str, prefix: str, size_bytes: int) -> dict[str, Any]:
+def remove_objects(
+    row_id: str, prefix: str, size_bytes: int, deliveries: int = 0
+) -> dict[str, Any]:
     """Delete all that is stored under `prefix`; the answer to the request that deleted the row.
+
+    deliveries: of webhooks, that went with the row.
 
     The row is gone and stays so: while the storage does not answer its objects are orphans,
     which the sweep collects (`shared/orphans.py`), and the answer says that they are left to it.
@@ -32,6 +36,6 @@ def remove_objects(row_id: str, prefix: str, size_bytes: int) -> dict[str, Any]:
     return {
         "id": row_id,
         "deleted": True,
-        "removed": {"objects": count, "bytes": size_bytes},
+        "removed": {"objects": count, "bytes": size_bytes, "deliveries": deliveries},
         "left_to_sweep": is_left,
     }

@@ -123,8 +123,12 @@ def shape_violation(error: ErrorDetails) -> Violation:
     code = _CODES.get(error["type"], "wrong_type")
     if code == "out_of_range" and location[:1] == ["options"]:
         code = "option_out_of_range"
-    detail = _DETAILS.get(error["type"], error["msg"].replace(" after validation", ""))
+    detail = _DETAILS.get(error["type"], _our_words(error["msg"]))
     return Violation(json_pointer(location), code, detail)
+
+
+def _our_words(message: str) -> str:
+    return message.removeprefix("Value error, ").replace(" after validation", "")
 
 
 def json_pointer(location: list[int | str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from api.context import Context
 from api.schemas.job_body import DragBody, JobBody, Mask, PolygonMask
@@ -42,6 +42,14 @@ if TYPE_CHECKING:
 
     from shared.images.store import Image
 
+
+class Images(Protocol):
+    """Where images are looked up."""
+
+    def get(self, account_id: str, image_id: str) -> Image:
+        """The image; `NotFound`."""
+
+
 Rounds = list[tuple[str, list[Located]]]  #: the pointer to each round, and its drags
 
 
@@ -55,17 +63,24 @@ class Submission:
     violations: list[Violation] = field(default_factory=list)
 
 
-def understand(body: JobBody, account_id: str, at: Context) -> Submission:
-    """Check the whole body; the answer has every violation, not the first alone."""
+def understand(
+    body: JobBody, account_id: str, at: Context, *, is_promised: bool = True
+) -> Submission:
+    """Check the whole body; the answer has every violation, not the first alone.
+
+    is_promised: that the images are still there is checked again when the job is promised.
+    """
+    images: Images = at.known_images if is_promised else at.services.images
     found = list(body.shape_violations)
     engine = _engine(body, at, found)
     rounds = [(head, [(at, _drag(drag)) for at, drag in drags]) for head, drags in body.located]
     options = _options(body, engine, at, found)
     found += _check_rounds(body, rounds)
-    picture = _image("/image", body.image, account_id, at, found) if body.image else None
+    picture = _image("/image", body.image, account_id, images, found) if body.image else None
     if not body.image and not _mentions(found, "/image"):
         found.append(Violation("/image", "missing_field", "the id of an uploaded image is needed"))
-    mask_image = _mask_image(body.mask, account_id, at, found)
+    # Anew each time: its bytes are read before the job is promised
+    mask_image = _mask_image(body.mask, account_id, at.services.images, found)
     found += _check_split(options, rounds)
     found += _check_webhook(body, at)
     if picture is not None:
@@ -138,11 +153,11 @@ def _is_under(found: tuple[Violation, ...], pointer: str) -> bool:
 
 
 def _image(
-    pointer: str, image_id: str, account_id: str, at: Context, found: list[Violation]
+    pointer: str, image_id: str, account_id: str, images: Images, found: list[Violation]
 ) -> Image | None:
     """The image, if it is this account's and its bytes are here."""
     try:
-        image = at.services.images.get(account_id, image_id)
+        image = images.get(account_id, image_id)
     except NotFound:
         found.append(Violation(pointer, "image_not_found", f"there is no image {image_id}"))
         return None
@@ -154,9 +169,9 @@ def _image(
 
 
 def _mask_image(
-    mask: Mask | None, account_id: str, at: Context, found: list[Violation]
+    mask: Mask | None, account_id: str, images: Images, found: list[Violation]
 ) -> Image | None:
-    return _image("/mask", mask, account_id, at, found) if isinstance(mask, str) else None
+    return _image("/mask", mask, account_id, images, found) if isinstance(mask, str) else None
 
 
 def _check_on_picture(

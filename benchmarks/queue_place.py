@@ -99,7 +99,7 @@ class Place:
     def empty(self) -> None:
         """No job, no message."""
         with self.services.database.writing() as connection:
-            connection.execute(text("TRUNCATE jobs, job_events, job_labels, turns, bare_jobs"))
+            connection.execute(text("TRUNCATE jobs, job_events, turns, bare_jobs CASCADE"))
         self.valkey.flush()
 
     def fill(self, job: Job, count: int) -> list[str]:

@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import select
 import sqlite3
+import sys
 import time
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import URL, BigInteger, Engine, MetaData, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
@@ -38,8 +39,10 @@ from shared.errors import DatabaseUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sqlalchemy import Connection, Table
+    from sqlalchemy import Connection, Executable, Table
     from sqlalchemy.pool import ConnectionPoolEntry
+
+_Statement = TypeVar("_Statement", bound="Executable")
 
 BUSY_TIMEOUT_MS = 5_000
 _BEGIN = "towline_begin"
@@ -76,8 +79,9 @@ _LIBPQ: dict[str, Any] = {
         "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=5s"
     ),
 }
-#: A statement is planned for its values each time, and a pooler may stand between.
-_PSYCOPG: dict[str, Any] = {"prepare_threshold": None}
+#: Only what is `planned_once` is prepared; all else is planned for its values each time.
+_PSYCOPG: dict[str, Any] = {"prepare_threshold": sys.maxsize}
+_PLANNED_ONCE = "towline_planned_once"
 #: Not `OperationalError`s, and yet no bug: a server that is being replaced is read-only for a
 #: while, and a transaction that idled was ended.
 _AWAY = {"25006", "25P03"}
@@ -108,6 +112,15 @@ def on_commit(connection: Connection, call: Callable[[], None]) -> None:
     connection.get_execution_options()[_CALLS].append(call)
 
 
+def planned_once(statement: _Statement) -> _Statement:
+    """To be parsed and planned by PostgreSQL once for each connection, not at each use.
+
+    For statements that find their rows by primary keys: the best plan of any other depends on
+    its values.
+    """
+    return statement.execution_options(**{_PLANNED_ONCE: True})
+
+
 class now_ms(FunctionElement[int]):  # noqa: N801 - reads as the SQL function it is
     """The database's clock, in milliseconds since 1970."""
 
@@ -129,8 +142,11 @@ def _now_postgresql(*_: Any, **__: Any) -> str:
 class Database:
     """An engine and its kinds of transaction: to read, to write; of many statements, or of one."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, prepares: bool = True) -> None:
+        """Connects to nothing yet. Without `prepares`, nothing is `planned_once` after all."""
         self.engine = _make_engine(url)
+        if prepares and self.engine.dialect.name == "postgresql":
+            event.listen(self.engine, "do_execute", _prepare)
         self._listeners: dict[str, Callable[[], None]] = {}
 
     def after_commit(self, topic: str, call: Callable[[], None]) -> None:
@@ -215,6 +231,14 @@ def _make_engine(text: str) -> Engine:
     if url.get_backend_name() != "sqlite":
         raise ValueError("the database's URL begins with postgresql:// or sqlite:///")
     return _make_sqlite(url)
+
+
+def _prepare(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    """Whether this has executed the statement, in SQLAlchemy's place."""
+    if _PLANNED_ONCE not in context.execution_options:
+        return False
+    cursor.execute(statement, parameters, prepare=True)
+    return True
 
 
 _USED = "towline_used"  #: when a connection came back to the pool

@@ -21,6 +21,7 @@
     │   │   └── PixelsSpent
     │   └── Conflict                  the state of a thing forbids it
     │       ├── AccountExists
+    │       ├── KeyReplaced           by a rotation; its successor can be rotated
     │       ├── ImageInUse
     │       ├── ImageNotUploaded
     │       ├── JobNotFinal
@@ -203,6 +204,12 @@ class AccountExists(Conflict):
     """Another account has this name."""
 
     code = "account_exists"
+
+
+class KeyReplaced(Conflict):
+    """The key was rotated already; the message names its successor."""
+
+    code = "key_replaced"
 
 
 class ImageInUse(Conflict):

@@ -37,10 +37,16 @@ def drawn(
 
 def from_rect(rect: MaskRect, width: int, height: int) -> NDArray[np.bool_]:
     """Pixels with x0 <= x < x1 and y0 <= y < y1; what lies outside the picture is cut off."""
-    columns, rows = np.arange(width), np.arange(height)
-    in_x = (columns >= rect.x0) & (columns < rect.x1)
-    in_y = (rows >= rect.y0) & (rows < rect.y1)
-    return in_y[:, None] & in_x[None, :]
+    mask_HW = np.zeros((height, width), np.bool_)
+    top, bottom = _first_pixels(rect.y0, rect.y1)
+    left, right = _first_pixels(rect.x0, rect.x1)
+    mask_HW[top:bottom, left:right] = True
+    return mask_HW
+
+
+def _first_pixels(*borders: float) -> list[int]:
+    """The first pixel that is not before each of these."""
+    return [max(0, math.ceil(border)) for border in borders]
 
 
 def from_polygon(polygon: MaskPolygon, width: int, height: int) -> NDArray[np.bool_]:

@@ -16,6 +16,7 @@ import json
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -131,10 +132,36 @@ class Wakeups:
         self._push = self._redis.register_script(_PUSH)
         self._window = window
         self._closed_until = 0.0
+        self._asked: Counter[str] = Counter()
+        self._is_asked = threading.Condition()
+        self._sender: threading.Thread | None = None
+
+    def send_soon(self, engine: str) -> None:
+        """Send one more message, but wait for no broker: what is asked for meanwhile goes with it.
+
+        A process that dies first sends nothing, as one that dies before it asks.
+        """
+        with self._is_asked:
+            self._asked[engine] += 1
+            if self._sender is None:  # of this process: services may be built before a fork
+                self._sender = threading.Thread(target=self._send_asked, daemon=True)
+                self._sender.start()
+            self._is_asked.notify()
+
+    def _send_asked(self) -> None:
+        while True:
+            with self._is_asked:
+                self._is_asked.wait_for(lambda: bool(self._asked))
+                asked, self._asked = self._asked, Counter()
+            for engine, count in asked.items():
+                self._send_some(engine, min(count, self._window))
 
     def send(self, engine: str) -> None:
         """One more job waits: send one more message, if the window has room."""
-        self._send(envelope_of(RUN_JOBS, engine, engine), engine, 1, self._window)
+        self._send_some(engine, 1)
+
+    def _send_some(self, engine: str, count: int) -> None:
+        self._send(envelope_of(RUN_JOBS, engine, engine), engine, count, self._window)
 
     def send_deliverer(self) -> None:
         """Deliveries are due: send a message to whoever sends them, unless enough wait."""

@@ -71,7 +71,7 @@ class Services:
 
 def build_services(settings: Settings) -> Services:
     """Connects to nothing yet: every server may still be down."""
-    database = Database(settings.database)
+    database = Database(settings.database, prepares=settings.database_prepares)
     objects = _objects(settings)
     engines_up = EnginesUp(database, alive_s=settings.lease_s)
     limits = Limits.of({name: getattr(settings, f"limit_{name}") for name in LIMITS})

@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     # Where things are
     home: Path = Path(".towline")
     database_url: SecretStr = SecretStr("")
+    database_prepares: bool = True
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65535)

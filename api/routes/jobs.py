@@ -8,7 +8,7 @@ import structlog
 from flask import request
 from flask_openapi3 import APIBlueprint, Tag
 
-from api.context import account_id, context, services
+from api.context import account_id, caller, context, services
 from api.idempotency import completion, idempotent, json_digest, no_digest
 from api.openapi import PREFER, operation_id, problems
 from api.problems import violation_to_json
@@ -51,7 +51,11 @@ def submit_job(body: JobBody) -> Any:
     if submission.violations:
         raise InvalidRequest(submission.violations)
     job = services().jobs.submit(
-        account_id(), submission.spec, body.metadata, completion=completion(202)
+        account_id(),
+        submission.spec,
+        body.metadata,
+        completion=completion(202),
+        limits=caller().limits,
     )
     answer = _accepted(job, 202)
     _note_forecast(job, answer[0])
@@ -61,7 +65,7 @@ def submit_job(body: JobBody) -> Any:
 @jobs.post("/validate", responses={200: ValidationOut, **problems(413, 415, 503)})
 def validate_job(body: JobBody) -> Any:
     """Say all that is wrong with a submission, and how long it would take. Stores nothing."""
-    submission = understand(body, account_id(), context())
+    submission = understand(body, account_id(), context(), is_promised=False)
     canvas = estimate = None
     if submission.engine is not None:
         engine, priority = submission.engine.name, submission.spec.priority
@@ -135,16 +139,25 @@ def retry_job(path: JobPath) -> Any:
         detail = f"{old.spec.engine} is not configured here any more"
         raise InvalidRequest([Violation("/engine", "engine_unavailable", detail)])
     job = services().jobs.submit(
-        account_id(), old.spec, old.metadata, retried_from=old.id, completion=completion(202)
+        account_id(),
+        old.spec,
+        old.metadata,
+        retried_from=old.id,
+        completion=completion(202),
+        limits=caller().limits,
     )
     return _retried(job, 202)
 
 
 @jobs.delete("/<job:job_id>", responses={200: DeletedOut, **problems(404, 409, 503)})
 def delete_job(path: JobPath) -> Any:
-    """Delete a job that has ended, and its pictures; what went is said."""
-    job = services().jobs.delete(account_id(), path.job_id)
-    return remove_objects(job.id, results_prefix(job.account_id, job.id), job.stored_bytes or 0)
+    """Delete a job that has ended, its pictures, and its webhook deliveries; what went is said.
+
+    Deliveries that were not sent yet are not sent any more.
+    """
+    job, deliveries = services().jobs.delete(account_id(), path.job_id)
+    prefix = results_prefix(job.account_id, job.id)
+    return remove_objects(job.id, prefix, job.stored_bytes or 0, deliveries)
 
 
 def _accepted(job: Job, status: int) -> tuple[dict[str, Any], int, dict[str, str]]:
@@ -185,7 +198,7 @@ def _retried(job: Job, status: int) -> Any:
 def _wake(job: Job) -> None:
     """Somebody for it; again when its submission is repeated, since the first may have died."""
     if job.status is JobState.QUEUED:
-        services().wakeups.send(job.spec.engine)
+        services().wakeups.send_soon(job.spec.engine)
 
 
 def _waited(job: Job) -> tuple[Job, dict[str, str]]:

@@ -146,7 +146,10 @@ def test_webhook_endpoint(path: EndpointPath) -> Any:
     responses={202: ReplayOut, **problems(404, 409, 422, 503)},
 )
 def replay_failed_deliveries(path: EndpointPath, query: ReplayQuery) -> Any:
-    """Send again all that has failed since a time, ten thousand in one call at the most."""
+    """Send again all that has failed since a time, ten thousand in one call at the most.
+
+    What waits for its next try after one that failed is tried now.
+    """
     count, has_more = services().webhooks.deliveries.replay_failed(
         account_id(), path.endpoint_id, milliseconds_of(query.since)
     )

@@ -27,10 +27,14 @@ class Body(BaseModel):
 
 
 class RemovedOut(BaseModel):
-    """What was taken out of the object storage; bytes as they were counted for the account."""
+    """What was taken out of the object storage; bytes as they were counted for the account.
+
+    deliveries: webhook deliveries of the job, sent or not; 0 for an image.
+    """
 
     objects: int
     bytes: int
+    deliveries: int
 
 
 class DeletedOut(BaseModel):

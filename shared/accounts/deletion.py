@@ -49,6 +49,7 @@ class Removed:
     jobs: int = 0
     images: int = 0
     deliveries: int = 0
+    endpoints: int = 0
     audit_entries: int = 0
     objects: int = 0
     stored_bytes: int = 0
@@ -180,6 +181,10 @@ class AccountDeletion:
                 if connection.scalar(select(exists().where(table.c.account_id == account_id))):
                     return False
             connection.execute(delete(audit_log).where(audit_log.c.account_id == account_id))
+            theirs = webhook_endpoints.c.account_id == account_id
+            removed.endpoints += connection.execute(
+                delete(webhook_endpoints).where(theirs)
+            ).rowcount
             connection.execute(delete(accounts).where(accounts.c.id == account_id))
             connection.execute(insert(deleted_accounts).values(id=account_id, deleted_at=now_ms()))
             counts = {name: getattr(removed, name) for name in Removed.__slots__}

@@ -49,6 +49,19 @@ class Key:
         return hmac.compare_digest(self.secret_hash, secret_hash)
 
 
+@dataclass(frozen=True, slots=True)
+class NewKey(Key):
+    """A key that was made just now, and what its owner should know of it.
+
+    expires_at: when it ends, in milliseconds since 1970; None: never.
+    replaces, replaced_until: the id of the key that was rotated to make it, and that one's end.
+    """
+
+    expires_at: int | None
+    replaces: str | None = None
+    replaced_until: int | None = None
+
+
 def new_key() -> Key:
     """A fresh key: 64 bits of name, 256 bits of secret."""
     secret = "".join(secrets.choice(_ALPHABET) for _ in range(43))

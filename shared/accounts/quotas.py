@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import bindparam, func, or_, select
 
 from shared.accounts.limits import LIMITS, Limits
 from shared.accounts.tables import accounts
@@ -44,18 +44,21 @@ def hold_account(connection: Connection, account_id: str, defaults: Limits) -> L
 
     `Unauthorized` once its deletion has begun.
     """
-    this = accounts.c.id == account_id
-    row = connection.execute(
-        select(accounts.c.deleting_at, *LIMIT_COLUMNS)
-        .where(this)
-        .with_for_update(read=True, key_share=True)
-    ).first()
+    row = connection.execute(_HELD, {"held_account": account_id}).first()
     if row is None or row.deleting_at is not None:
         raise Unauthorized("The account of this key is being deleted.")
     limits = limits_in(row._mapping, defaults)
     if limits.are_counted:
-        connection.execute(select(accounts.c.id).where(this).with_for_update(key_share=True))
+        this = select(accounts.c.id).where(accounts.c.id == account_id)
+        connection.execute(this.with_for_update(key_share=True))
     return limits
+
+
+_HELD = (
+    select(accounts.c.deleting_at, *LIMIT_COLUMNS)
+    .where(accounts.c.id == bindparam("held_account"))
+    .with_for_update(read=True, key_share=True)
+)
 
 
 def require_room_for_job(

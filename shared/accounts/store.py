@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, func, insert, literal, or_, select, update
+from sqlalchemy import and_, bindparam, case, func, insert, literal, or_, select, update
 
 from shared.accounts.account import Account, Caller, KeyInfo, Usage
-from shared.accounts.keys import ALL_SCOPES, Key, Scope, new_key, parse_key
+from shared.accounts.keys import ALL_SCOPES, NewKey, Scope, new_key, parse_key
 from shared.accounts.limits import LIMITS, UNLIMITED, Limits
 from shared.accounts.quotas import LIMIT_COLUMNS, count_jobs, limits_in
 from shared.accounts.tables import accounts, api_keys
 from shared.accounts.usage import STORED_BYTES, pixels_of_month, seconds_of_month_left, used
+from shared.audit.tables import audit_log
 from shared.audit.trail import note
-from shared.db import insert_unless_there, now_ms
-from shared.errors import AccountExists, NotFound, Unauthorized, Unavailable
+from shared.db import insert_unless_there, now_ms, planned_once
+from shared.errors import AccountExists, KeyReplaced, NotFound, Unauthorized, Unavailable
 from shared.ids import new_id
 from shared.jobs.tables import QUEUED, RUNNING
 
@@ -41,7 +43,7 @@ _IS_USABLE = and_(
     or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now_ms()),
 )
 #: Built once: it is sent with every request.
-_LOOK_UP = (
+_LOOK_UP = planned_once(
     select(
         *_KEY,
         *LIMIT_COLUMNS,
@@ -128,7 +130,7 @@ class AccountStore:
         name: str | None = None,
         scopes: Iterable[Scope] = ALL_SCOPES,
         expires_in_s: float | None = None,
-    ) -> Key:
+    ) -> NewKey:
         """Make a key for the account of this name, and the account if there is none."""
         with self._database.writing() as connection:
             _add_account(connection, account_name)
@@ -136,16 +138,18 @@ class AccountStore:
             expires_at = _in(expires_in_s)
             return _add_key(connection, account.id, name, list(scopes), expires_at)
 
-    def rotate_key(self, key_id: str, *, overlap_s: float) -> Key:
+    def rotate_key(self, key_id: str, *, overlap_s: float) -> NewKey:
         """A new key like this one, which itself works for `overlap_s` more; `NotFound`.
 
-        The new one lives as long as the old one was meant to. None is made for an account that
-        is being deleted.
+        The new one lives as long as the old one was meant to. A key is rotated once
+        (`KeyReplaced`): from then on its end is that of the overlap, which none should inherit.
+        None is made for an account that is being deleted.
         """
         with self._database.writing() as connection:
             owner = select(api_keys.c.account_id).where(api_keys.c.id == key_id)
             if (account_id := connection.scalar(owner)) is not None:
                 _hold(connection, self._defaults, accounts.c.id == account_id)
+                _check_not_replaced(connection, account_id, key_id)
             row = connection.execute(
                 select(*_KEY).where(api_keys.c.id == key_id, _IS_USABLE).with_for_update()
             ).first()
@@ -157,11 +161,14 @@ class AccountStore:
             new = _add_key(connection, old.account_id, old.name, list(old.scopes), expires_at)
             ends = now_ms() + int(overlap_s * 1000)
             earlier = or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > ends)
-            connection.execute(
-                update(api_keys).where(api_keys.c.id == key_id, earlier).values(expires_at=ends)
+            end = connection.scalar(
+                update(api_keys)
+                .where(api_keys.c.id == key_id)
+                .values(expires_at=case((earlier, ends), else_=api_keys.c.expires_at))
+                .returning(api_keys.c.expires_at)
             )
             note(connection, old.account_id, "key.rotated", key_id, replaced_by=new.id)
-        return new
+        return replace(new, replaces=key_id, replaced_until=end)
 
     def revoke_key(self, key_id: str) -> KeyInfo:
         """From now on the key opens nothing, however often this is said; `NotFound`."""
@@ -252,11 +259,12 @@ def _add_key(
     name: str | None,
     scopes: list[Scope],
     expires_at: ColumnElement[int] | None,
-) -> Key:
+) -> NewKey:
     key = new_key()
     chosen = [scope.value for scope in Scope if scope in scopes]
-    connection.execute(
-        insert(api_keys).values(
+    end = connection.scalar(
+        insert(api_keys)
+        .values(
             id=key.id,
             account_id=account_id,
             secret_hash=key.secret_hash,
@@ -265,9 +273,25 @@ def _add_key(
             created_at=now_ms(),
             expires_at=expires_at,
         )
+        .returning(api_keys.c.expires_at)
     )
     note(connection, account_id, "key.created", key.id, name=name, scopes=chosen)
-    return key
+    return NewKey(key.id, key.secret, expires_at=end)
+
+
+def _check_not_replaced(connection: Connection, account_id: str, key_id: str) -> None:
+    """`KeyReplaced`. The audit log knows, as long as it is kept."""
+    rotations = select(audit_log.c.details).where(
+        audit_log.c.account_id == account_id,
+        audit_log.c.subject == key_id,
+        audit_log.c.action == "key.rotated",
+    )
+    details = connection.scalar(rotations.limit(1))
+    if details is not None:
+        successor = details["replaced_by"]
+        raise KeyReplaced(
+            f"The key {key_id} was rotated already: {successor} replaces it. Rotate that one."
+        )
 
 
 def _in(seconds: float | None) -> ColumnElement[int] | None:

@@ -11,14 +11,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import insert
+from sqlalchemy import bindparam, insert, literal, select
 
 from shared.audit.tables import audit_log
 from shared.db import now_ms
 from shared.ids import new_id
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import CTE, ColumnElement, Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +42,38 @@ def note(
     connection: Connection, account_id: str, action: str, subject: str, **details: Any
 ) -> None:
     """Write down a change of `subject`, such as `job.created`; `details` hold no secret."""
+    by = by_whom()
+    if by is None:
+        return
+    entry = {"account_id": account_id, "action": action, "subject": subject, "details": details}
+    connection.execute(_NOTE, {**entry, **by})
+
+
+def by_whom() -> dict[str, Any] | None:
+    """An entry's id, and who acts; None where nobody does."""
     actor = _acting.get()
     if actor is None:
-        return
-    connection.execute(
-        insert(audit_log).values(
-            id=new_id("aud"),
-            account_id=account_id,
-            action=action,
-            subject=subject,
-            details=details,
-            actor=actor.kind,
-            actor_id=actor.id,
-            request_id=actor.request_id,
-            created_at=now_ms(),
-        )
-    )
+        return None
+    return {
+        "id": new_id("aud"),
+        "actor": actor.kind,
+        "actor_id": actor.id,
+        "request_id": actor.request_id,
+    }
+
+
+def noting(rows: CTE, action: str, details: ColumnElement[Any]) -> Any:
+    """In a statement that writes `rows`: an entry for each.
+
+    Its parameters are what `by_whom` gives, each with `entry_` before its name.
+    """
+    names = ("id", "actor", "actor_id", "request_id")
+    given = [bindparam(f"entry_{name}", type_=audit_log.c[name].type) for name in names]
+    entry = select(
+        rows.c.account_id, literal(action), rows.c.id, details, now_ms(), *given
+    ).select_from(rows)
+    columns = ["account_id", "action", "subject", "details", "created_at", *names]
+    return insert(audit_log).inline().from_select(columns, entry)
+
+
+_NOTE = insert(audit_log).values(created_at=now_ms())

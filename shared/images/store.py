@@ -16,7 +16,7 @@ from shared.accounts.limits import UNLIMITED, Limits
 from shared.accounts.quotas import hold_account, limits_of, require_room_for_bytes
 from shared.accounts.usage import STORED_BYTES, add_usage
 from shared.audit.trail import note
-from shared.db import insert_unless_there, now_ms
+from shared.db import insert_unless_there, now_ms, planned_once
 from shared.errors import ImageInUse, NotFound
 from shared.ids import new_id
 from shared.images.tables import images
@@ -240,8 +240,10 @@ def _change(connection: Connection, image: Image, values: dict[str, Any]) -> Ima
     )
 
 
-_ONE = select(images).where(
-    images.c.id == bindparam("image_id"), images.c.account_id == bindparam("account_id")
+_ONE = planned_once(
+    select(images).where(
+        images.c.id == bindparam("image_id"), images.c.account_id == bindparam("account_id")
+    )
 )
 _ONE_HELD = _ONE.with_for_update()
 

@@ -78,6 +78,14 @@ class Job:
         ]
 
 
+def new_job(account_id: str, job_id: str, spec: JobSpec, **columns: Any) -> Job:
+    """The row that a submission has just made, from what it was made of and other `columns`."""
+    nothing = dict.fromkeys(Job.__slots__)
+    zeros = dict.fromkeys(("attempt", "losses", "retries", "step"), 0)
+    own = {"id": job_id, "account_id": account_id, "spec": spec, "status": JobState.QUEUED}
+    return Job(**{**nothing, **zeros, **own, **columns})
+
+
 _OTHERWISE = {"status", "spec", "claim_sent"}
 
 

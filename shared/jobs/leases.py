@@ -17,7 +17,7 @@ from sqlalchemy import BigInteger, and_, bindparam, func, or_, select, update
 from shared.accounts.limits import UNLIMITED, Limits
 from shared.accounts.quotas import has_room_to_run, may_run_one_more, running_limit
 from shared.accounts.usage import STORED_BYTES, add_usage
-from shared.db import now_ms
+from shared.db import now_ms, planned_once
 from shared.errors import TowlineError
 from shared.jobs.job import Job
 from shared.jobs.moves import PreparedMove, move_jobs, prepare_move
@@ -243,7 +243,7 @@ _MINE = and_(
 )
 
 
-_HOLD_MINE = select(jobs.c.id).where(_MINE).with_for_update()
+_HOLD_MINE = planned_once(select(jobs.c.id).where(_MINE).with_for_update())
 
 
 def _holding(job: Job) -> dict[str, Any]:
@@ -261,13 +261,14 @@ _STEPS = bindparam("of_steps", type_=jobs.c.steps.type)
 _SUCCEED = prepare_move(
     Move.SUCCEED,
     _MINE,
+    is_by_key=True,
     result=bindparam("made_result", type_=jobs.c.result.type),
     stored_bytes=bindparam("made_bytes", type_=BigInteger()),
     step=func.coalesce(_STEPS, jobs.c.steps, jobs.c.step),
     steps=func.coalesce(_STEPS, jobs.c.steps),
     **_ENDED,
 )
-_HEARTBEAT = (
+_HEARTBEAT = planned_once(
     update(jobs)
     .where(_MINE)
     .values(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, insert, literal, literal_column, select, update
 
 from shared.accounts.usage import add_usage, pixels_of_month
-from shared.db import now_ms, on_commit
+from shared.db import now_ms, on_commit, planned_once
 from shared.jobs.job import Job, job_from_row
 from shared.jobs.state import TRANSITIONS, JobState, Move
 from shared.jobs.tables import job_events, jobs
@@ -28,9 +28,9 @@ from shared.telemetry.metrics import JOB_MOVES
 from shared.webhooks.outbox import tell_of_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from sqlalchemy import ColumnClause, ColumnElement, Connection, Select
+    from sqlalchemy import CTE, ColumnClause, ColumnElement, Connection, Select
     from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 #: Spelt out in the statement: see `shared/jobs/tables.py`.
@@ -49,18 +49,31 @@ class JobWrite:
     PostgreSQL is sent the events with it, as one statement: a round trip less.
     """
 
-    def __init__(self, statement: ReturningUpdate[Any] | ReturningInsert[Any]) -> None:
+    def __init__(
+        self, statement: ReturningUpdate[Any] | ReturningInsert[Any], *, is_by_key: bool = False
+    ) -> None:
+        """is_by_key: that it finds its rows by primary keys, so that PostgreSQL plans it once."""
         self.statement = statement
+        self._is_by_key = is_by_key
 
     @cached_property
     def with_events(self) -> Select[Any]:
         """The same, and an event for each row."""
+        return self.with_events_and()
+
+    def with_events_and(
+        self, *others: Callable[[CTE], Any], giving: Collection[str] | None = None
+    ) -> Select[Any]:
+        """Besides, what each of `others` writes of the rows. Gives these columns, or all."""
         rows = self.statement.cte("rows")
         data = func.json_build_object("status", rows.c.status, "attempt", rows.c.attempt)
         event = select(rows.c.id, literal("status"), data, now_ms())
         columns = ["job_id", "type", "data", "created_at"]
         events = insert(job_events).inline().from_select(columns, event).cte("events")
-        return select(rows).add_cte(events)
+        made = [other(rows).cte(f"made_{n}") for n, other in enumerate(others)]
+        given = rows.c if giving is None else [rows.c[name] for name in giving]
+        statement = select(*given).add_cte(events, *made)
+        return planned_once(statement) if self._is_by_key else statement
 
 
 def write_jobs(connection: Connection, write: JobWrite, parameters: Mapping[str, Any]) -> list[Job]:
@@ -90,15 +103,17 @@ class PreparedMove:
     write: JobWrite
 
 
-def prepare_move(move: Move, *where: ColumnElement[bool], **values: Any) -> PreparedMove:
-    """`move` of every job that matches and may make it."""
+def prepare_move(
+    move: Move, *where: ColumnElement[bool], is_by_key: bool = False, **values: Any
+) -> PreparedMove:
+    """`move` of every job that matches and may make it; see `JobWrite`."""
     statement = (
         update(jobs)
         .where(jobs.c.status.in_(SOURCES[move]), *where)
         .values(status=TARGET[move].value, **values)
         .returning(*jobs.c)
     )
-    return PreparedMove(move, JobWrite(statement))
+    return PreparedMove(move, JobWrite(statement, is_by_key=is_by_key))
 
 
 def move_jobs(

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     and_,
     bindparam,
@@ -23,22 +24,23 @@ from sqlalchemy import (
 
 from shared.accounts.limits import UNLIMITED, Limits
 from shared.accounts.quotas import hold_account, require_room_for_job
-from shared.accounts.usage import STORED_BYTES, add_usage, pixels_of_month
-from shared.audit.trail import note
-from shared.db import now_ms, on_commit
+from shared.accounts.usage import STORED_BYTES, a_shard, add_usage, charging, pixels_of_month
+from shared.audit.trail import by_whom, note, noting
+from shared.db import now_ms, on_commit, planned_once
 from shared.errors import InvalidRequest, JobNotFinal, NotFound, Violation
 from shared.ids import new_id
 from shared.images.tables import images
-from shared.jobs.job import Job, job_from_row
+from shared.jobs.job import Job, job_from_row, new_job
 from shared.jobs.labels import add_labels, with_labels
 from shared.jobs.moves import JobWrite, count_moves, move_jobs, write_jobs
 from shared.jobs.places import line_seen_by, places_of
 from shared.jobs.state import FINAL, JobState, Move
 from shared.jobs.tables import QUEUED, RUNNING, jobs, turns
 from shared.jobs.turns import OF_ACCOUNT, OF_ENGINE, PLACE, enter_line
+from shared.webhooks.tables import webhook_deliveries
 
 if TYPE_CHECKING:
-    from sqlalchemy import BindParameter, ColumnElement, Connection
+    from sqlalchemy import BindParameter, ColumnElement, Connection, Select
     from sqlalchemy.sql.dml import ReturningInsert
     from sqlalchemy.sql.selectable import NamedFromClause
 
@@ -64,15 +66,20 @@ class JobStore:
         metadata: Mapping[str, str],
         retried_from: str | None = None,
         completion: Completion | None = None,
+        limits: Limits | None = None,
     ) -> Job:
         """Promise a job: one row, `queued`, and its event.
 
         The images are looked at again inside the transaction, so that none can be
         deleted between the check and the promise; `InvalidRequest` if one was. `LimitExceeded`
         if the account may have no such job now. `completion` writes in the same transaction
-        what an idempotency key made.
+        what an idempotency key made. `limits`: the account's, if they are known; where none counts
+        and there is nothing else to write, PostgreSQL is sent one statement.
         """
         values = _new_row(account_id, spec, metadata, retried_from)
+        is_plain = limits is not None and not limits.are_counted and completion is None
+        if is_plain and not metadata and (job := self._submit_at_once(account_id, spec, values)):
+            return job
         with self._database.writing() as connection:
             limits = hold_account(connection, account_id, self._defaults)
             if limits.are_counted:
@@ -85,6 +92,30 @@ class JobStore:
             note(connection, account_id, "job.created", job.id, retried_from=retried_from)
             add_usage(connection, account_id, pixels_of_month(job.created_at), job.pixels or 0)
         return job
+
+    def _submit_at_once(
+        self, account_id: str, spec: JobSpec, values: dict[str, object]
+    ) -> Job | None:
+        """The same, with its event, its entry and its charge; None if that is not possible.
+
+        The account is not held: none is deleted while a job of it is on its way, since the
+        job's image is held (`shared/accounts/deletion.py` looks for jobs last of all).
+        """
+        by = by_whom()
+        if by is None or not self._database.writes_by_one_statement:
+            return None
+        entry = {f"entry_{name}": value for name, value in by.items()}
+        details = {"retried_from": values["new_retried_from"]}
+        given = {**values, **entry, "entry_details": details, "of_shard": a_shard()}
+        statement = _AT_ONCE if spec.mask_image is None else _AT_ONCE_WITH_MASK
+        known = {"metadata": values["new_metadata"], **details}
+        job_id = str(values["new_id"])
+        with self._database.writing_at_once() as connection:
+            for row in connection.execute(statement, given):
+                job = new_job(account_id, job_id, spec, **known, **row._mapping)
+                on_commit(connection, partial(count_moves, "submit", [job]))
+                return job
+        return None  # it lacks an image, or its account a place in line
 
     def get(self, account_id: str, job_id: str) -> Job:
         """The job as it is now; `NotFound`."""
@@ -128,18 +159,23 @@ class JobStore:
                 note(connection, account_id, "job.canceled", job_id)
             return _read(connection, account_id, job_id)
 
-    def delete(self, account_id: str, job_id: str) -> Job:
-        """Forget a final job; what it was, so that its objects can go too. `JobNotFinal`."""
+    def delete(self, account_id: str, job_id: str) -> tuple[Job, int]:
+        """Forget a final job; what it was, so that its objects can go too. `JobNotFinal`.
+
+        Also how many of its webhook deliveries went with it, sent or not.
+        """
         with self._database.writing() as connection:
             job = _read(connection, account_id, job_id)
             if not job.status.is_final:
                 raise JobNotFinal(f"{job_id} is {job.status}; cancel it first.")
+            told = delete(webhook_deliveries).where(webhook_deliveries.c.job_id == job_id)
+            deliveries = connection.execute(told).rowcount
             this = delete(jobs).where(jobs.c.id == job_id).returning(jobs.c.stored_bytes)
             gone = connection.execute(this).first()
             if gone is not None:
                 note(connection, account_id, "job.deleted", job_id)
                 add_usage(connection, account_id, STORED_BYTES, -(gone.stored_bytes or 0))
-        return job
+        return job, deliveries
 
     def final_among(self, job_ids: Iterable[str]) -> set[str]:
         """Those of these jobs that have ended or are gone: nobody needs to wait for them."""
@@ -270,8 +306,22 @@ def _new(name: str) -> BindParameter[Any]:
     return bindparam(f"new_{name}", type_=jobs.c[name].type)
 
 
-_PROMISE = JobWrite(_promising(None))
-_PROMISE_WITH_MASK = JobWrite(_promising(images.alias("mask")))
+_PROMISE = JobWrite(_promising(None), is_by_key=True)
+_PROMISE_WITH_MASK = JobWrite(_promising(images.alias("mask")), is_by_key=True)
+
+
+#: What a new job's row has that is not known before.
+DECIDED = ("pixels", "created_at", "expires_at")
+
+
+def _at_once(promise: JobWrite) -> Select[Any]:
+    details = bindparam("entry_details", type_=JSON)
+    return promise.with_events_and(
+        lambda rows: noting(rows, "job.created", details), charging, giving=DECIDED
+    )
+
+
+_AT_ONCE, _AT_ONCE_WITH_MASK = _at_once(_PROMISE), _at_once(_PROMISE_WITH_MASK)
 
 
 def _promise(
@@ -286,7 +336,9 @@ def _promise(
     return job
 
 
-_ONE = select(jobs).where(jobs.c.id == bindparam("of_id"), jobs.c.account_id == OF_ACCOUNT)
+_ONE = planned_once(
+    select(jobs).where(jobs.c.id == bindparam("of_id"), jobs.c.account_id == OF_ACCOUNT)
+)
 
 
 def _read(connection: Connection, account_id: str, job_id: str) -> Job:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from shared.accounts.usage import STORED_BYTES, add_usage
 from shared.db import now_ms
@@ -110,7 +111,7 @@ class Upkeep:
         """
         try:
             return self._act(act, *where)
-        except TowlineError:
+        except (TowlineError, SQLAlchemyError):
             raise
         except Exception:
             log.exception("slice_not_settled")
@@ -120,7 +121,7 @@ class Upkeep:
         for job_id in ids:
             try:
                 settled += self._act(act, jobs.c.id == job_id, *where)
-            except TowlineError:
+            except (TowlineError, SQLAlchemyError):
                 raise
             except Exception:
                 log.exception("job_not_settled", job=job_id)

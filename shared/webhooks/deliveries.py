@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, exists, or_, select, update
 
 from shared.audit.trail import note
 from shared.db import announce, now_ms
@@ -114,23 +114,25 @@ class DeliveryStore:
     def replay_failed(self, account_id: str, endpoint_id: str, since: int) -> tuple[int, bool]:
         """Send an endpoint all that has failed since then; how many, and whether more are left.
 
+        That is what has failed for good, and what waits for another try after one that failed.
         What fails again meanwhile is not asked for twice, and what somebody else holds at this
         moment is left. `NotFound`, `EndpointDisabled`.
         """
         with self._database.reading() as connection:
             until = connection.scalar(select(now_ms())) or 0
-        failed = and_(
-            deliveries.c.endpoint_id == endpoint_id,
-            deliveries.c.account_id == account_id,
-            deliveries.c.status == Status.FAILED.value,
-            deliveries.c.finished_at.between(since, until),
+        theirs = (deliveries.c.endpoint_id == endpoint_id, deliveries.c.account_id == account_id)
+        kinds = (  # one after the other: an index leads to each
+            and_(*theirs, _has_failed(since, until)),
+            and_(*theirs, _waits_to_retry(since, until)),
         )
         count = 0
         while count < MOST:
             with self._database.writing() as connection:
                 _check_owned(connection, account_id, endpoint_id)
-                query = select(deliveries.c.id).where(failed).limit(SLICE)
-                ids = connection.scalars(query.with_for_update(skip_locked=True)).all()
+                ids: list[str] = []
+                for kind in kinds:
+                    query = select(deliveries.c.id).where(kind).limit(SLICE - len(ids))
+                    ids += connection.scalars(query.with_for_update(skip_locked=True))
                 _ask_again(connection, deliveries.c.id.in_(ids))
                 action = "webhook_endpoint.failed_replayed"
                 note(connection, account_id, action, endpoint_id, count=len(ids))
@@ -138,8 +140,34 @@ class DeliveryStore:
             if len(ids) < SLICE:
                 break
         with self._database.reading() as connection:
-            left = connection.execute(select(deliveries.c.id).where(failed).limit(1)).first()
-        return count, left is not None
+            are_left = any(connection.scalar(select(exists().where(kind))) for kind in kinds)
+        return count, are_left
+
+
+def _has_failed(since: int, until: int) -> ColumnElement[bool]:
+    """For good, in this time."""
+    is_failed = deliveries.c.status == Status.FAILED.value
+    return and_(is_failed, deliveries.c.finished_at.between(since, until))
+
+
+def _waits_to_retry(since: int, until: int) -> ColumnElement[bool]:
+    """Pending and not due yet, after a try that has failed in this time.
+
+    Nobody sends it, and nobody has asked for it since `until`.
+    """
+    failed_at = webhook_attempts.c.at + webhook_attempts.c.duration_ms
+    has_failed = exists().where(
+        webhook_attempts.c.delivery_id == deliveries.c.id,
+        webhook_attempts.c.error.is_not(None),
+        failed_at.between(since, until),
+    )
+    return and_(
+        deliveries.c.status == Status.PENDING.value,
+        deliveries.c.lease_until.is_(None),
+        deliveries.c.next_at > now_ms(),
+        deliveries.c.asked_at <= until,
+        has_failed,
+    )
 
 
 def _ask_again(connection: Connection, where: ColumnElement[bool]) -> None:

@@ -157,8 +157,8 @@ class Dispatch:
         ending = _being_deleted(connection, {row.account_id for row in rows})
         orphaned = {row.id for row in rows if row.account_id in ending}
         disabled = {row.id for row in rows if _is_disabled(endpoints.get(row.endpoint_id))}
-        fail(connection, orphaned, "account_deleted")
-        fail(connection, disabled - orphaned, "endpoint_disabled")
+        fail(connection, orphaned, "account_deleted", is_claimed=True)
+        fail(connection, disabled - orphaned, "endpoint_disabled", is_claimed=True)
         going = [row for row in rows if row.id not in disabled | orphaned]
         those = _by_id(connection, jobs, {row.job_id for row in going})
         return [

@@ -21,6 +21,7 @@ from shared.webhooks.events import ENDPOINT_TEST
 from shared.webhooks.outbox import new_event, promise, to_endpoint
 from shared.webhooks.signing import new_secret
 from shared.webhooks.tables import webhook_deliveries, webhook_endpoints, webhook_secrets
+from shared.webhooks.targets import origin_of
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Row, Table
@@ -85,7 +86,8 @@ class EndpointStore:
             ).one()
             if completion is not None:
                 completion(connection, endpoint_id, True)
-            note(connection, account_id, "webhook_endpoint.created", endpoint_id)
+            told = _audited(row, {"url", "events", "disabled_at"})
+            note(connection, account_id, "webhook_endpoint.created", endpoint_id, **told)
         return endpoint_from_row(row), secret
 
     def secret_of(self, account_id: str, endpoint_id: str) -> str:
@@ -221,7 +223,8 @@ class EndpointStore:
             ).first()
             if row is None:
                 raise _not_found(endpoint_id)
-            note(connection, account_id, action, endpoint_id, changed=sorted(values))
+            told = _audited(row, values)
+            note(connection, account_id, action, endpoint_id, changed=sorted(values), **told)
         return endpoint_from_row(row)
 
     def _check_room(self, connection: Connection, account_id: str) -> None:
@@ -254,6 +257,16 @@ def secret_row(connection: Connection, sealer: Sealer, account_id: str) -> Row[A
         )
         row = connection.execute(query).one()
     return row
+
+
+def _audited(row: Row[Any], changed: Collection[str]) -> dict[str, Any]:
+    """What the audit log keeps of a change: of the URL the origin: the rest may hold a token."""
+    all_of_it = {
+        "url": ("origin", origin_of(row.url)),
+        "events": ("events", row.events),
+        "disabled_at": ("disabled", row.disabled_at is not None),
+    }
+    return dict(all_of_it[name] for name in all_of_it if name in changed)
 
 
 def _disabled() -> dict[str, Any]:

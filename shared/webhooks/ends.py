@@ -22,8 +22,13 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
 
-def fail(connection: Connection, ids: Collection[str], error: str) -> None:
-    """Give up on pending deliveries; why is in their log as one more attempt."""
+def fail(
+    connection: Connection, ids: Collection[str], error: str, *, is_claimed: bool = False
+) -> None:
+    """Give up on pending deliveries; why is in their log as one more attempt.
+
+    is_claimed: the caller's claim has raised `attempt` for it already.
+    """
     if not ids:
         return
     rows = connection.execute(
@@ -31,7 +36,7 @@ def fail(connection: Connection, ids: Collection[str], error: str) -> None:
         .where(webhook_deliveries.c.id.in_(ids), PENDING)
         .values(
             status=Status.FAILED.value,
-            attempt=webhook_deliveries.c.attempt + 1,
+            attempt=webhook_deliveries.c.attempt + (0 if is_claimed else 1),
             finished_at=now_ms(),
             lease_until=None,
         )

@@ -226,3 +226,23 @@ def test_a_question_is_refused_when_it_cannot_be_understood(caller: Caller) -> N
     assert said(caller.get("/v1/audit-log?limit=0&colour=red")) == {
         ("/limit", "out_of_range"), ("/colour", "unknown_field")
     }  # fmt: skip
+
+
+def test_the_origin_of_an_endpoint_is_kept_and_no_token_when_it_is_made_or_changed(
+    caller: Caller, services: Services
+) -> None:
+    made = caller.post(
+        "/v1/webhook-endpoints",
+        json={"url": "https://a.example/in/swordfish?key=swordfish", "events": ["job.failed"]},
+    )
+    path = f"/v1/webhook-endpoints/{made.json['id']}"
+    changes = {"url": "https://b.example/swordfish", "disabled": True}
+    assert caller.call("PATCH", path, json=changes).status_code == 200
+    changed, created = services.audit_log.page(caller.account_id, limit=2)
+    assert created.details == {
+        "origin": "https://a.example", "events": ["job.failed"], "disabled": False,
+    }  # fmt: skip
+    assert "url" in changed.details["changed"]
+    assert (changed.details["origin"], changed.details["disabled"]) == ("https://b.example", True)
+    assert "events" not in changed.details
+    assert "swordfish" not in repr((created, changed))

@@ -234,6 +234,19 @@ def test_an_image_is_gone_with_its_bytes_when_it_was_deleted(
 
 
 @pytest.mark.parametrize("role", ["image", "mask"])
+def test_a_submission_is_told_that_an_image_is_gone_though_an_earlier_one_named_it(
+    caller: Caller, role: str
+) -> None:
+    gone = caller.image(white(64, 48))
+    job = caller.job(**{role: gone})
+    caller.post(f"/v1/jobs/{job['id']}/cancel")
+    assert caller.delete(f"/v1/images/{gone}").status_code == 200
+    answer = caller.submit(**{role: gone})
+    assert is_problem(answer, 422, "image_not_found")
+    assert [error["pointer"] for error in answer.json["errors"]] == [f"/{role}"]
+
+
+@pytest.mark.parametrize("role", ["image", "mask"])
 def test_an_image_stays_when_a_job_that_has_not_ended_needs_it(caller: Caller, role: str) -> None:
     needed = caller.image(white(64, 48))
     job = caller.job(**{role: needed})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.api.calling import Caller, is_problem, local
-from tests.factories import a_picture, a_result, rows_that_name
+from tests.factories import HOOK, a_picture, a_result, rows_that_name
 
 if TYPE_CHECKING:
     from shared.services import Services
@@ -28,11 +28,11 @@ def ended_job(caller: Caller, services: Services, image: str) -> str:
     return job.id
 
 
-def deleted(row_id: str, *, objects: int, size_bytes: int) -> dict[str, Any]:
+def deleted(row_id: str, *, objects: int, size_bytes: int, deliveries: int = 0) -> dict[str, Any]:
     return {
         "id": row_id,
         "deleted": True,
-        "removed": {"objects": objects, "bytes": size_bytes},
+        "removed": {"objects": objects, "bytes": size_bytes, "deliveries": deliveries},
         "left_to_sweep": False,
     }
 
@@ -52,6 +52,19 @@ def test_nothing_of_a_job_is_left_when_it_is_deleted(caller: Caller, services: S
     assert is_problem(caller.client.get(local(url)), 404, "not_found")
     assert services.accounts.usage(caller.account_id).stored_bytes == used - 100
     assert len(services.objects.walk(f"results/{caller.account_id}/{other}/", "", 9)) == 3
+
+
+def test_the_deliveries_of_a_job_are_counted_when_they_go_with_it(
+    caller: Caller, services: Services
+) -> None:
+    for _ in range(2):
+        caller.post("/v1/webhook-endpoints", json={"url": HOOK})
+    image = caller.image()
+    job, other = (ended_job(caller, services, image) for _ in range(2))
+    gone = caller.delete(f"/v1/jobs/{job}")
+    assert gone.json == deleted(job, objects=3, size_bytes=100, deliveries=2)
+    left = caller.get("/v1/webhook-deliveries").json["data"]
+    assert [each["job"] for each in left] == [other, other]
 
 
 def test_nothing_of_an_image_is_left_when_it_is_deleted(caller: Caller, services: Services) -> None:

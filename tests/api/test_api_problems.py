@@ -153,3 +153,29 @@ def test_every_code_of_the_contract_is_known_when_the_contract_names_it() -> Non
         timeout worker_lost storage_unavailable engine_failed job_not_final
     """
     assert set(contract.split()) <= set(CODES)
+
+
+@pytest.mark.parametrize(
+    ("path", "detail"),
+    [
+        ("/v1/jobs/7", "There is no job 7."),
+        ("/v1/jobs/7/events", "There is no job 7."),
+        ("/v1/images/img_1", "There is no image img_1."),
+        ("/v1/webhook-endpoints/x", "There is no webhook endpoint x."),
+        (f"/v1/webhook-deliveries/{'x' * 999}", f"There is no webhook delivery {'x' * 100}."),
+        (f"/v1/jobs/job_{'0' * 32}/nothing", "There is nothing at this address."),
+        ("/v1/nowhere", "There is nothing at this address."),
+    ],
+)
+def test_what_is_absent_is_named_when_an_address_leads_nowhere(
+    caller: Caller, path: str, detail: str
+) -> None:
+    answer = caller.get(path)
+    assert is_problem(answer, 404, "not_found")
+    assert answer.json["detail"] == detail
+
+
+def test_no_word_of_a_library_is_in_a_violation_when_a_query_is_wrong(caller: Caller) -> None:
+    path = f"/v1/webhook-endpoints/ep_{'0' * 32}/replay-failed?since=yesterday"
+    (violation,) = caller.post(path).json["errors"]
+    assert violation["detail"] == "expected a time such as 2026-11-23T04:05:06Z (RFC 3339)"

@@ -32,7 +32,8 @@ def run(
         capsys.readouterr()
         assert main(list(arguments)) == status
         said = capsys.readouterr()
-        assert (said.err == "") == (status == 0)
+        told = [line for line in said.err.splitlines() if not line.startswith("key ")]
+        assert (told == []) == (status == 0)
         return said.out if status == 0 else said.err
 
     return run
@@ -80,6 +81,40 @@ def test_a_key_is_rotated_and_revoked_when_its_id_or_the_key_itself_is_given(
     assert f"no usable key {parsed.id}" in run("key", "rotate", new, status=REFUSED)
 
 
+def test_the_ends_of_both_keys_are_said_when_one_is_rotated(
+    run: Run, services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = in_json(run, "key", "create", "--account", "mine")
+    assert old["expires_at"] is None
+    new = in_json(run, "key", "rotate", old["id"])
+    first, second = in_json(run, "key", "list", "--account", "mine")
+    assert (new["id"], new["expires_at"]) == (second["id"], None)
+    assert new["replaces"] == {"id": old["id"], "expires_at": first["expires_at"]}
+    assert first["expires_at"] is not None
+    command = ["key", "create", "--account", "mine", "--expires-in-days", "1"]
+    assert main(command) == 0
+    said = capsys.readouterr()
+    *_, third = in_json(run, "key", "list", "--account", "mine")
+    assert said.err == f"key {third['id']} expires {third['expires_at']}\n"
+    assert len(said.out.split()) == 1, "the key is alone on stdout"
+    assert main(["key", "rotate", new["id"], "--overlap-hours", "1"]) == 0
+    ends = capsys.readouterr().err.splitlines()
+    assert ends[0].endswith("never expires")
+    assert ends[1].startswith(f"key {new['id']} expires 2")
+
+
+@pytest.mark.parametrize("overlap", ["24", "0"])
+def test_a_rotation_is_refused_and_names_the_successor_when_the_key_was_rotated(
+    run: Run, overlap: str
+) -> None:
+    old = in_json(run, "key", "create", "--account", "mine")["id"]
+    new = in_json(run, "key", "rotate", old, "--overlap-hours", overlap)["id"]
+    said = run("key", "rotate", old, status=REFUSED)
+    assert said == f"The key {old} was rotated already: {new} replaces it. Rotate that one.\n"
+    assert len(in_json(run, "key", "list", "--account", "mine")) == 2
+    assert in_json(run, "key", "rotate", new)["expires_at"] is None
+
+
 def test_an_account_is_made_listed_and_shown_when_it_is_asked_for(run: Run) -> None:
     made = run("account", "create", "mine").strip()
     run("key", "create", "--account", "mine", "--name", "first")
@@ -124,6 +159,11 @@ def test_a_command_is_refused_when_there_is_no_such_thing_or_one_already(run: Ru
         ("key", "create"),
         ("key", "create", "--account", ""),
         ("key", "create", "--account", "x" * 201),
+        ("account", "create", "a\nb"),
+        ("account", "create", "a\x1b[2Jb"),
+        ("account", "create", "a\u202eb"),
+        ("key", "create", "--account", "a\x00b"),
+        ("key", "create", "--account", "a", "--name", "a\tb"),
         ("key", "create", "--account", "a", "--scopes", "read,root"),
         ("key", "create", "--account", "a", "--scopes", ","),
         ("key", "create", "--account", "a", "--expires-in-days", "0"),
@@ -171,8 +211,8 @@ def test_an_account_is_gone_and_the_answer_says_what_went_when_it_is_deleted(run
     run("key", "create", "--account", "mine")
     removed = in_json(run, "account", "delete", "mine", "--yes")["removed"]
     assert removed == {
-        "keys": 1, "jobs": 0, "images": 0, "deliveries": 0, "audit_entries": 2, "objects": 0,
-        "stored_bytes": 0,
+        "keys": 1, "jobs": 0, "images": 0, "deliveries": 0, "endpoints": 0,
+        "audit_entries": 3, "objects": 0, "stored_bytes": 0,
     }  # fmt: skip
     assert in_json(run, "account", "list") == []
 

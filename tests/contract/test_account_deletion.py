@@ -73,11 +73,13 @@ def test_nothing_is_left_and_the_answer_says_what_went_when_an_account_is_delete
 ) -> None:
     mine, other = lived_in(services, make), lived_in(services, make)
     before = rows_that_name(services.database, other)
+    endpoints = services.webhooks.endpoints.page(mine, limit=9)
     stored_bytes = services.accounts.usage(mine).stored_bytes
     removed = services.account_deletion.delete(name(services, mine))
     assert_gone(services, mine)
     assert (removed.keys, removed.jobs, removed.images, removed.objects) == (1, 3, 2, 3)
-    assert removed.deliveries == 1
+    assert (removed.deliveries, removed.endpoints) == (1, len(endpoints))
+    assert len(endpoints) > 0
     assert removed.stored_bytes == stored_bytes > 70
     assert rows_that_name(services.database, other) == before
     assert len(objects_of(services, other)) == 3

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +17,7 @@ from shared import queue
 from shared.queue import RUN_JOBS, Wakeups, working_app
 from shared.services import Services
 from tests.broker import Valkey, free_port
+from tests.crew import wait_until
 from tests.factories import Factory
 from worker.sweep import top_up_wakeups
 
@@ -36,6 +38,34 @@ def test_one_message_waits_for_each_send_until_the_window_is_full(
         wakeups.send("warp")
         assert wakeups.waiting("warp") == len(broker.messages("warp")) == min(n, WINDOW)
     assert wakeups.waiting("another") == 0
+
+
+def test_all_that_is_asked_for_is_sent_soon_by_many_threads_and_never_beyond_the_window(
+    broker: Valkey,
+) -> None:
+    wakeups = Wakeups(broker.url, window=50)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(wakeups.send_soon, ["warp"] * 40 + ["another"]))
+    wait_until(lambda: wakeups.waiting("warp") == 40 and wakeups.waiting("another") == 1)
+    for _ in range(40):
+        wakeups.send_soon("warp")
+    wait_until(lambda: wakeups.waiting("warp") == 50)
+    wakeups.send_soon("another")
+    wait_until(lambda: wakeups.waiting("another") == 2)
+    assert wakeups.waiting("warp") == 50
+
+
+def test_what_is_sent_soon_is_sent_again_once_the_broker_is_back(broker: Valkey) -> None:
+    wakeups = Wakeups(broker.url, window=WINDOW)
+    broker.kill()
+    assert _seconds(lambda: wakeups.send_soon("warp")) < SOON_S
+    broker.ensure()
+
+    def sends() -> bool:
+        wakeups.send_soon("warp")
+        return wakeups.waiting("warp") > 0
+
+    wait_until(sends)
 
 
 @pytest.mark.parametrize(

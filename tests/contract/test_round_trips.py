@@ -8,10 +8,12 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import event
 
+from shared.accounts.limits import UNLIMITED
+from shared.audit.trail import Actor, act_as
 from shared.edits import MaskImage
 from shared.jobs.job import Job
 from shared.services import Services
-from tests.factories import Factory, a_result, a_spec
+from tests.factories import Factory, a_result, a_spec, history, row_of
 
 
 @pytest.fixture
@@ -57,6 +59,7 @@ def test_each_step_of_a_job_is_one_statement_or_a_few(services: Services, make: 
         "who is it": lambda: services.accounts.account_of(key.text),
         "its image": lambda: services.images.get(account, image),
         "submit": lambda: services.jobs.submit(account, a_spec(image=image), {}),
+        "submit over HTTP": lambda: submit_over_http(services, account, image),
         "submit with a mask": lambda: make.job(account, image=image, mask=MaskImage(mask)),
         "claim": claim,
         "look": of_job(lambda job: services.jobs.get(account, job.id)),
@@ -68,6 +71,42 @@ def test_each_step_of_a_job_is_one_statement_or_a_few(services: Services, make: 
         with counted(services) as sent:
             step()
         assert len(sent) == MORE.get(name, 1), (name, sent)
+
+
+def submit_over_http(services: Services, account: str, image: str) -> Job:
+    act_as(Actor("key", "k1", "r1"))
+    try:
+        return services.jobs.submit(account, a_spec(image=image), {}, limits=UNLIMITED)
+    finally:
+        act_as(None)
+
+
+def test_a_job_is_promised_alike_by_one_statement_and_by_many(
+    services: Services, make: Factory
+) -> None:
+    account = make.job().account_id
+    image = make.image(account).id
+    before = services.accounts.usage(account).pixels_per_month
+    plain = submit_over_http(services, account, image)
+    once = services.accounts.usage(account).pixels_per_month
+    act_as(Actor("key", "k1", "r1"))
+    try:
+        by_many = services.jobs.submit(account, a_spec(image=image), {})
+    finally:
+        act_as(None)
+    twice = services.accounts.usage(account).pixels_per_month
+    assert twice - once == once - before == plain.pixels == by_many.pixels
+    rows = [row_of(services.database, job.id) for job in (plain, by_many)]
+    for row in rows:
+        row.pop("id")
+        row.pop("created_at")
+    assert rows[0] == rows[1]
+    assert history(services.database, plain.id) == ["queued"]
+    entries = services.audit_log.page(account, limit=2)
+    assert {entry.subject for entry in entries} == {plain.id, by_many.id}
+    assert (
+        len({(e.action, str(e.details), e.actor, e.actor_id, e.request_id) for e in entries}) == 1
+    )
 
 
 def test_a_claim_is_one_statement_beside_an_account_that_runs_all_it_may(

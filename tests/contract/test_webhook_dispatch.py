@@ -315,7 +315,21 @@ def test_410_disables_the_endpoint_and_the_account_s_others_are_told(
     assert (told.data["id"], told.data["disabled_reason"]) == (gone.id, "gone")
     log = now(services, waiting)  # nothing more is sent to it, and the log says why
     assert log.status is Status.FAILED
-    assert [attempt.error for attempt in log.attempts] == ["endpoint_disabled"]
+    (attempt,) = log.attempts
+    assert (attempt.error, attempt.attempt) == ("endpoint_disabled", 2), "after the claim above"
+
+
+def test_no_number_is_skipped_when_a_delivery_ends_with_its_endpoint(
+    services: Services, make: Factory, account: str
+) -> None:
+    endpoint = make.endpoint(account)
+    make.ended(account)
+    (found,) = claim(services)
+    services.webhooks.dispatch.record([failure(found, 0)])
+    services.webhooks.endpoints.change(account, endpoint.id, disabled=True)
+    assert claim(services) == []
+    log = now(services, found).attempts
+    assert [(each.attempt, each.error) for each in log] == [(1, "status"), (2, "endpoint_disabled")]
 
 
 def test_five_days_of_nothing_but_failures_disable_the_endpoint(
@@ -464,6 +478,31 @@ def test_what_was_made_before_a_time_and_failed_after_it_is_sent_again(
     replay = services.webhooks.deliveries.replay_failed
     assert replay(account, endpoint.id, failed.finished_at + 1) == (0, False)
     assert replay(account, endpoint.id, failed.finished_at) == (1, False)
+
+
+def test_what_waits_after_a_failure_is_tried_now_when_all_that_failed_is_sent_again(
+    services: Services, make: Factory, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.webhooks.deliveries.SLICE", 2)
+    endpoint, image = make.endpoint(account), make.image(account).id
+    make.ended(account, image=image)
+    services.webhooks.dispatch.record([failure(each, 10**9) for each in claim(services)])
+    let_pass(services.database, 3600)
+    since = make.ended(account, image=image).created_at - 1000
+    for _ in range(6):
+        make.ended(account, image=image)
+    going, fresh, *those = claim(services)
+    services.webhooks.dispatch.give_back([fresh])
+    services.webhooks.dispatch.record([failure(each, 10**7) for each in those])
+    replay = services.webhooks.deliveries.replay_failed
+    assert replay(account, endpoint.id, since) == (5, False)
+    assert replay(account, endpoint.id, since) == (0, False), "they are due already"
+    due = claim(services)
+    assert {each.id for each in due} == {each.id for each in (fresh, *those)}
+    assert {each.tries for each in due} == {0}
+    assert now(services, going).attempts == ()
+    services.webhooks.dispatch.record([failure(each, 10**7) for each in due])
+    assert replay(account, endpoint.id, since) == (6, False)
 
 
 def test_more_is_left_when_a_rival_holds_what_failed(
