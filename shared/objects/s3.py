@@ -114,7 +114,18 @@ class S3Store:
             except ClientError as error:
                 if _status(error) != 404:
                     raise
-                self._client.create_bucket(Bucket=self._bucket)
+                self._create_bucket()
+
+    def _create_bucket(self) -> None:
+        region = self._settings.s3_region
+        # Amazon's first region is the one that must not be named
+        where = {} if region == "us-east-1" else {"LocationConstraint": region}
+        options = {"CreateBucketConfiguration": where} if where else {}
+        try:
+            self._client.create_bucket(Bucket=self._bucket, **options)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "BucketAlreadyOwnedByYou":  # a rival's
+                raise
 
     @cached_property
     def _client(self) -> Any:
