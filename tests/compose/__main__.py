@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -115,16 +116,20 @@ def wait_for_ends(client: httpx.Client, job_ids: list[str], limit_s: float) -> d
     return states
 
 
-def wait_for_webhooks(stack: Stack, job_ids: list[str], limit_s: float) -> None:
+def wait_for_webhooks(
+    stack: Stack, client: httpx.Client, job_ids: list[str], limit_s: float
+) -> None:
     """Until the receiver has accepted a message for each job."""
     ends = time.monotonic() + limit_s
     while True:
         said = stack.compose("logs", "--no-log-prefix", "receiver", WEBHOOK_SECRET="-")
-        told = {line.split()[2] for line in said.splitlines() if line.startswith("accepted job.")}
+        told = set(re.findall(r"accepted job\.\w+ (job_[0-9a-f]+)", said))
         if told >= set(job_ids):
             return
         if time.monotonic() > ends:
-            raise TimeoutError(f"not told of: {sorted(set(job_ids) - told)}\n{said[-2000:]}")
+            log = client.get("/v1/webhook-deliveries", params={"limit": 100}).json()["data"]
+            pending = [delivery for delivery in log if delivery["job"] not in told]
+            raise TimeoutError(f"not told of: {sorted(set(job_ids) - told)}\n{pending}")
         time.sleep(1)
 
 
@@ -146,7 +151,7 @@ def smoke(stack: Stack, jobs: int) -> None:
         with step("an endpoint, its receiver, a picture"):
             answer = client.post("/v1/webhook-endpoints", json={"url": "http://receiver:9000/"})
             answer.raise_for_status()
-            stack.compose("up", "-d", "receiver", WEBHOOK_SECRET=answer.json()["secret"])
+            stack.compose("up", "-d", "--wait", "receiver", WEBHOOK_SECRET=answer.json()["secret"])
             answer = client.post("/v1/images", files={"file": SAMPLE.open("rb")})
             answer.raise_for_status()
             image = answer.json()["id"]
@@ -164,7 +169,7 @@ def smoke(stack: Stack, jobs: int) -> None:
             answer = httpx.get(picture["url"], timeout=30)
             assert answer.content[:8] == b"\x89PNG\r\n\x1a\n", answer.status_code
         with step("all webhooks arrive, signed"):
-            wait_for_webhooks(stack, made, 120)
+            wait_for_webhooks(stack, client, made, 120)
 
 
 def _no_engine() -> str | None:
@@ -199,7 +204,7 @@ def main() -> int:
             subprocess.CalledProcessError,
         ) as error:
             print(f"\ncompose-smoke: {type(error).__name__}: {error}", file=sys.stderr)
-            print(stack.compose("ps", "-a"), stack.compose("logs", "--tail", "40"), file=sys.stderr)
+            print(stack.compose("ps", "-a"), stack.compose("logs", "--tail", "15"), file=sys.stderr)
         finally:
             with step("down"):
                 stack.compose("--profile", "*", "down", "-v", "--remove-orphans", "--timeout", "30")

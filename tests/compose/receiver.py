@@ -1,6 +1,7 @@
 """A receiver of webhooks in a container: what it accepts it prints, with the type and the job."""
 
 import os
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -19,9 +20,13 @@ class Receiver(BaseHTTPRequestHandler):
             self.send_response(400)
         else:
             self.send_response(204)
-            print("accepted", event["type"], event["data"].get("id"), flush=True)
+            sys.stdout.write(f"accepted {event['type']} {event['data'].get('id')}\n")
+            sys.stdout.flush()
         self.send_header("content-length", "0")
         self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: standard output is for what was accepted."""
 
 
 ThreadingHTTPServer(("0.0.0.0", 9000), Receiver).serve_forever()  # noqa: S104
