@@ -11,7 +11,7 @@ INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constrain
 BESIDE := $(PY) -m pytest -m "not alone"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check chaos lint format bench golden flops lock clean
+.PHONY: help run test check chaos compose-smoke lint format bench golden flops lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,9 @@ check: lint ## lint, and the fast tests
 
 chaos: .venv/.installed-dev ## kill everything while jobs run, and judge what became of them; JOBS=10000 SEED=1
 	@$(PY) -m tests.chaos $(if $(JOBS),--jobs $(JOBS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+compose-smoke: .venv/.installed-dev ## bring docker-compose.yml up, use it, kill a worker and Redis, take it down
+	@$(PY) -m tests.compose $(ARGS)
 
 lint: .venv/.installed-dev ## style, format, types, and which way imports point
 	@$(PY) -m ruff check .

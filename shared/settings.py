@@ -22,6 +22,7 @@ from shared.webhooks.targets import ANY_PORT
 
 PREFIX = "TOWLINE_"
 MAX_S3_TTL_S = 7 * 86_400
+EXAMPLE = "change-me"  #: in `.env.example`, where a secret belongs
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?/?|https?://\[[0-9a-fA-F:]+\](:\d+)?/?")
 
@@ -154,6 +155,14 @@ class Settings(BaseSettings):
         place = rest.rpartition("@")[0] if "@" in rest else ""
         if re.search(r"[/?#@]", place) and not url.startswith("sqlite"):
             raise ValueError("in a password write / as %2F, ? as %3F, # as %23, @ as %40")
+        return value
+
+    @field_validator("database_url", "redis_url", "secret_key", "s3_access_key", "s3_secret_key")
+    @classmethod
+    def _check_changed(cls, value: SecretStr) -> SecretStr:
+        """A service that everybody knows the secrets of must not come up."""
+        if EXAMPLE in value.get_secret_value():
+            raise ValueError(f"still has `{EXAMPLE}` of .env.example in it")
         return value
 
     @field_validator("database_url")

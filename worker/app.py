@@ -24,7 +24,7 @@ from worker.claims import Claims
 from worker.deliver import Deliverer
 from worker.engines.base import BatchingEngine
 from worker.engines.registry import load_engine
-from worker.health import Health, HealthServer
+from worker.health import BeatHealth, Health, HealthServer
 from worker.intake import Intake
 from worker.lookout import Broom, Lookout
 from worker.presence import Presence
@@ -194,7 +194,10 @@ def run_beat(services: Services) -> None:
     app.conf.beat_max_loop_interval = settings.sweep_s
     # Celery's default scheduler keeps a pickle on disk; an interval needs no memory.
     beat: Any = app.Beat(scheduler_cls="celery.beat:Scheduler")
-    beat.run()
+    health = BeatHealth(every_s=settings.sweep_s)
+    signals.after_task_publish.connect(health.sent, weak=False, dispatch_uid="health")
+    with HealthServer(health, settings.host, settings.worker_port):
+        beat.run()
 
 
 def _workplace(services: Services, engines: Mapping[str, Engine], drain: Drain) -> Workplace:

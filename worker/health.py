@@ -1,4 +1,4 @@
-"""`/livez`, `/readyz` and `/metrics` of a worker, on `TOWLINE_WORKER_PORT`.
+"""`/livez`, `/readyz` and `/metrics` of a worker, and of beat, on `TOWLINE_WORKER_PORT`.
 
 Ready means that it can take work, not only that it is alive: it asked the database lately what
 there is to do and was answered, or it has no free place. One that waits for Redis is `degraded`,
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
@@ -58,10 +59,34 @@ class Health:
         return 200 if is_ready else 503, {"status": status, "checks": checks}
 
 
-class HealthServer:
-    """Serves `Health` while the block runs; nothing without a port."""
+class BeatHealth:
+    """What beat says of itself: ready while its messages reach Redis."""
 
-    def __init__(self, health: Health, host: str, port: int | None) -> None:
+    def __init__(self, *, every_s: float) -> None:
+        self._sent_at = time.monotonic()
+        self._limit_s = LATE_LOOKS * every_s + SLACK_S
+
+    def sent(self, **_: object) -> None:
+        """A message was taken by Redis."""
+        self._sent_at = time.monotonic()
+
+    def live(self) -> tuple[int, dict[str, Any]]:
+        """It answers."""
+        return 200, {"status": "ok"}
+
+    def ready(self) -> tuple[int, dict[str, Any]]:
+        """Whether it has sent something lately."""
+        silent_s = time.monotonic() - self._sent_at
+        is_ready = silent_s < self._limit_s
+        checks = {"sent": {"ok": is_ready, "silent_s": round(silent_s, 1)}}
+        status = "ok" if is_ready else "unavailable"
+        return 200 if is_ready else 503, {"status": status, "checks": checks}
+
+
+class HealthServer:
+    """Serves what a process says of itself while the block runs; nothing without a port."""
+
+    def __init__(self, health: Health | BeatHealth, host: str, port: int | None) -> None:
         self._server = (
             None if port is None else ThreadingHTTPServer((host, port), _handler_of(health))
         )
@@ -81,7 +106,7 @@ def _as_json(status: int, body: dict[str, Any]) -> tuple[int, str, bytes]:
     return status, "application/json", json.dumps(body).encode()
 
 
-def _handler_of(health: Health) -> type[BaseHTTPRequestHandler]:
+def _handler_of(health: Health | BeatHealth) -> type[BaseHTTPRequestHandler]:
     answers: dict[str, Callable[[], tuple[int, str, bytes]]] = {
         "/livez": lambda: _as_json(*health.live()),
         "/readyz": lambda: _as_json(*health.ready()),

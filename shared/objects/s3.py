@@ -106,6 +106,27 @@ class S3Store:
         with _errors("the bucket does not answer"):
             self._probe.head_bucket(Bucket=self._bucket)
 
+    def make_bucket(self) -> None:
+        """Make the bucket, unless there is one that we may use."""
+        with _errors("the bucket could not be made"):
+            try:
+                self._client.head_bucket(Bucket=self._bucket)
+            except ClientError as error:
+                if _status(error) != 404:
+                    raise
+                self._create_bucket()
+
+    def _create_bucket(self) -> None:
+        region = self._settings.s3_region
+        # Amazon's first region is the one that must not be named
+        where = {} if region == "us-east-1" else {"LocationConstraint": region}
+        options = {"CreateBucketConfiguration": where} if where else {}
+        try:
+            self._client.create_bucket(Bucket=self._bucket, **options)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "BucketAlreadyOwnedByYou":  # a rival's
+                raise
+
     @cached_property
     def _client(self) -> Any:
         return _connect(self._settings, self._settings.s3_url)

@@ -25,6 +25,12 @@ def test_every_setting_has_its_line_in_the_docs() -> None:
     assert documented == {name.upper() for name in Settings.model_fields}
 
 
+def test_the_example_of_an_environment_has_every_setting() -> None:
+    text = (REPOSITORY / ".env.example").read_text()
+    named = re.findall(rf"^(?:# )?{PREFIX}(\w+)=", text, re.MULTILINE)
+    assert sorted(named) == sorted(name.upper() for name in Settings.model_fields)
+
+
 def test_every_metric_has_its_line_in_the_docs_with_its_labels() -> None:
     text = (REPOSITORY / "docs" / "metrics.md").read_text()
     lines = re.findall(r"^\| `(towline_\w+)` \| ([^|]*)\|", text, re.MULTILINE)

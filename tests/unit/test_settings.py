@@ -34,6 +34,21 @@ def test_the_start_is_stopped_when_a_variable_is_unknown(monkeypatch: pytest.Mon
     assert _said(monkeypatch, TOWLINE_PROT="8001") == "TOWLINE_PROT: no such setting"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TOWLINE_SECRET_KEY", "change-me"),
+        ("TOWLINE_DATABASE_URL", "postgresql://towline:change-me@postgres/towline"),
+        ("TOWLINE_REDIS_URL", "redis://:change-me@redis:6379/0"),
+        ("TOWLINE_S3_SECRET_KEY", "change-me"),
+    ],
+)
+def test_the_start_is_stopped_when_a_secret_is_that_of_the_example(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    assert f"{name}: still has `change-me`" in _said(monkeypatch, **{name: value})
+
+
 def test_the_start_is_stopped_when_an_unknown_variable_is_in_small_letters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
