@@ -290,6 +290,7 @@ def _set_pragmas(dbapi_connection: Any, _record: Any) -> None:
     _use_wal(cursor)
     cursor.execute("PRAGMA synchronous = FULL")  # an accepted job survives a power cut
     cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA secure_delete = ON")  # what is deleted is gone from the file as well
     cursor.close()
 
 

@@ -13,13 +13,14 @@ All of it is memory of one process, which a new one learns again within a few tr
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from shared.webhooks.outbox import account_of
 
 FIRST_WINDOW = 2
+KEPT = 10_000  #: lanes that are remembered although nothing is on its way to them
 TRIPS_AT = 5
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 
@@ -51,7 +52,7 @@ class Receivers:
         self._slow_s = slow_s
         self._scale = time_scale
         self._clock = clock
-        self._lanes: dict[str, Lane] = {}
+        self._lanes: OrderedDict[str, Lane] = OrderedDict()  # whoever was heard of last is last
         self._accounts: Counter[str] = Counter()
 
     @property
@@ -98,8 +99,14 @@ class Receivers:
             lane.open_until = self._clock() + pause_s * self._scale
 
     def _forget(self, lane: str, known: Lane) -> None:
-        """One that does well and has nothing on its way is as good as new."""
+        """One that does well and has nothing on its way is as good as new.
+
+        Of the others, those are kept that were heard of last: an account may name any number.
+        """
+        self._lanes.move_to_end(lane)
         if not known.on_their_way and not known.failures and known.window >= self._each:
             del self._lanes[lane]
+        while len(self._lanes) > KEPT and not next(iter(self._lanes.values())).on_their_way:
+            self._lanes.popitem(last=False)
         if not self._accounts[account_of(lane)]:
             del self._accounts[account_of(lane)]

@@ -36,7 +36,7 @@ jobs = APIBlueprint(
 
 
 def _job_again(job_id: str, status: int) -> Any:
-    return _accepted(services().jobs.get(account_id(), job_id), status)
+    return _accepted(services().jobs.get(account_id(), job_id), status, is_new=False)
 
 
 @jobs.post(
@@ -160,13 +160,16 @@ def delete_job(path: JobPath) -> Any:
     return remove_objects(job.id, prefix, job.stored_bytes or 0, deliveries)
 
 
-def _accepted(job: Job, status: int) -> tuple[dict[str, Any], int, dict[str, str]]:
+def _accepted(
+    job: Job, status: int, *, is_new: bool = True
+) -> tuple[dict[str, Any], int, dict[str, str]]:
     """200 for a job that was waited for and has ended."""
     _wake(job)
     headers: dict[str, str] = {}
     try:
         job, headers = _waited(job)
-        answer = render_job(job, context()) if headers else render_new_job(job, context())
+        render = render_new_job if is_new and not headers else render_job
+        answer = render(job, context())
     except DatabaseUnavailable as error:  # the job is promised: 503 would have it sent twice
         log.warning("queue_not_told", error=error.message)
         answer = show_job(job, links_of(context()))

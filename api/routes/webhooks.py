@@ -51,9 +51,18 @@ def _endpoint_again(endpoint_id: str, status: int) -> Any:
     return _created(endpoint, secret, status)
 
 
+def _rotated_again(endpoint_id: str, status: int) -> Any:
+    answer, status, _ = _endpoint_again(endpoint_id, status)
+    return answer, status
+
+
 def _created(endpoint: Endpoint, secret: str, status: int) -> Any:
     location = {"Location": f"/v1/webhook-endpoints/{endpoint.id}"}
     return {**show_endpoint(endpoint), "secret": secret}, status, location
+
+
+def _secret_again(_account_id: str, status: int) -> Any:
+    return _show_secret(services().webhooks.endpoints.account_secret(account_id())), status
 
 
 def _delivery_again(delivery_id: str, status: int) -> Any:
@@ -120,11 +129,14 @@ def delete_webhook_endpoint(path: EndpointPath) -> Any:
 
 @webhooks.post(
     "/webhook-endpoints/<endpoint:endpoint_id>/rotate-secret",
-    responses={200: EndpointWithSecretOut, **problems(404, 503)},
+    responses={200: EndpointWithSecretOut, **problems(404, 409, 422, 503)},
 )
+@idempotent(replay=_rotated_again, digest=no_digest)
 def rotate_webhook_endpoint_secret(path: EndpointPath) -> Any:
     """A new secret. The old one signs as well for a day, so that receivers can change over."""
-    endpoint, secret = services().webhooks.endpoints.rotate(account_id(), path.endpoint_id)
+    endpoint, secret = services().webhooks.endpoints.rotate(
+        account_id(), path.endpoint_id, completion(200)
+    )
     return {**show_endpoint(endpoint), "secret": secret}
 
 
@@ -196,10 +208,12 @@ def get_webhook_secret() -> Any:
     return _show_secret(services().webhooks.endpoints.account_secret(account_id()))
 
 
-@webhooks.post("/webhook-secret/rotate", responses={200: SecretOut, **problems(503)})
+@webhooks.post("/webhook-secret/rotate", responses={200: SecretOut, **problems(409, 422, 503)})
+@idempotent(replay=_secret_again, digest=no_digest)
 def rotate_webhook_secret() -> Any:
     """A new secret for them. The old one signs as well for a day."""
-    return _show_secret(services().webhooks.endpoints.rotate_account_secret(account_id()))
+    rotate = services().webhooks.endpoints.rotate_account_secret
+    return _show_secret(rotate(account_id(), completion(200)))
 
 
 def _check(body: EndpointBody | EndpointPatch, given: set[str]) -> None:

@@ -133,9 +133,10 @@ class DeliveryStore:
                 for kind in kinds:
                     query = select(deliveries.c.id).where(kind).limit(SLICE - len(ids))
                     ids += connection.scalars(query.with_for_update(skip_locked=True))
-                _ask_again(connection, deliveries.c.id.in_(ids))
-                action = "webhook_endpoint.failed_replayed"
-                note(connection, account_id, action, endpoint_id, count=len(ids))
+                if ids:
+                    _ask_again(connection, deliveries.c.id.in_(ids))
+                    action = "webhook_endpoint.failed_replayed"
+                    note(connection, account_id, action, endpoint_id, count=len(ids))
             count += len(ids)
             if len(ids) < SLICE:
                 break

@@ -223,13 +223,17 @@ class Dispatch:
                 )
 
     def _note_health(self, connection: Connection, outcomes: Sequence[Outcome]) -> None:
-        """One success ends a row of failures; 410, or too long a row, disables the endpoint."""
-        by_endpoint: dict[str, list[Outcome]] = {}
+        """One success ends a row of failures; 410, or too long a row, disables the endpoint.
+
+        What the URL answered that an endpoint had before says nothing of the endpoint.
+        """
+        by_endpoint: dict[tuple[str, str], list[Outcome]] = {}
         for outcome in outcomes:
-            if outcome.claim.endpoint_id is not None and outcome.error not in OUR_FAULTS:
-                by_endpoint.setdefault(outcome.claim.endpoint_id, []).append(outcome)
-        for endpoint_id, those in sorted(by_endpoint.items()):
-            is_it = webhook_endpoints.c.id == endpoint_id
+            claim = outcome.claim
+            if claim.endpoint_id is not None and outcome.error not in OUR_FAULTS:
+                by_endpoint.setdefault((claim.endpoint_id, claim.url), []).append(outcome)
+        for (endpoint_id, url), those in sorted(by_endpoint.items()):
+            is_it = and_(webhook_endpoints.c.id == endpoint_id, webhook_endpoints.c.url == url)
             if any(outcome.is_gone for outcome in those):
                 disable(connection, is_it, DisabledBy.GONE)
             elif any(outcome.is_success for outcome in those):

@@ -158,13 +158,18 @@ class EndpointStore:
             ).rowcount
         return bool(gone)
 
-    def rotate(self, account_id: str, endpoint_id: str) -> tuple[Endpoint, str]:
-        """A new secret; the old one signs as well for a while. `NotFound`."""
+    def rotate(
+        self, account_id: str, endpoint_id: str, completion: Completion | None = None
+    ) -> tuple[Endpoint, str]:
+        """A new secret; the old one signs as well for a while. `NotFound`.
+
+        `completion` writes in the same transaction what an idempotency key made.
+        """
         secret = new_secret()
         sealed = self._sealer.seal(secret, endpoint_id)
         values = self._rotated(webhook_endpoints, sealed)
         action = "webhook_endpoint.secret_rotated"
-        return self._update(account_id, endpoint_id, action, **values), secret
+        return self._update(account_id, endpoint_id, action, completion, **values), secret
 
     def test(self, account_id: str, endpoint_id: str, completion: Completion | None = None) -> str:
         """Promise the endpoint a message to try it with; the delivery's id. `EndpointDisabled`.
@@ -189,8 +194,10 @@ class EndpointStore:
             row = secret_row(connection, self._sealer, account_id)
         return Secret(self._sealer.open(row.secret, account_id), row.previous_until)
 
-    def rotate_account_secret(self, account_id: str) -> Secret:
-        """A new one; the old one signs as well for a while."""
+    def rotate_account_secret(
+        self, account_id: str, completion: Completion | None = None
+    ) -> Secret:
+        """A new one; the old one signs as well for a while. `completion`: as above."""
         secret = new_secret()
         values = self._rotated(webhook_secrets, self._sealer.seal(secret, account_id))
         with self._database.writing() as connection:
@@ -201,6 +208,8 @@ class EndpointStore:
                 .values(**values)
                 .returning(webhook_secrets.c.previous_until)
             )
+            if completion is not None:
+                completion(connection, account_id, True)
             note(connection, account_id, "webhook_secret.rotated", account_id)
         return Secret(secret, previous_until)
 
@@ -211,7 +220,14 @@ class EndpointStore:
         until = now_ms() + self._rotation_ms
         return {"previous_secret": first, "previous_until": until, "secret": sealed}
 
-    def _update(self, account_id: str, endpoint_id: str, action: str, **values: Any) -> Endpoint:
+    def _update(
+        self,
+        account_id: str,
+        endpoint_id: str,
+        action: str,
+        completion: Completion | None = None,
+        **values: Any,
+    ) -> Endpoint:
         if not values:
             return self.get(account_id, endpoint_id)
         with self._database.writing() as connection:
@@ -223,6 +239,8 @@ class EndpointStore:
             ).first()
             if row is None:
                 raise _not_found(endpoint_id)
+            if completion is not None:
+                completion(connection, endpoint_id, True)
             told = _audited(row, values)
             note(connection, account_id, action, endpoint_id, changed=sorted(values), **told)
         return endpoint_from_row(row)

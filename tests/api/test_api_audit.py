@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 
 from shared.audit.tables import audit_log
 from shared.errors import DatabaseUnavailable
+from shared.webhooks.ends import fail
 from tests.api.calling import Caller, is_problem, said
 from tests.api.routes import rules
 from tests.factories import HOOK, a_picture, a_result
@@ -44,6 +45,14 @@ def put_upload(caller: Caller) -> str:
     put = caller.client.put(url[url.index("/objects/") :], data=data)
     assert put.status_code == 200
     return str(announced["id"])
+
+
+def with_a_failure(caller: Caller, services: Services) -> str:
+    path = an_endpoint(caller)
+    delivery = caller.post(f"{path}/test").json["id"]
+    with services.database.writing() as connection:
+        fail(connection, [delivery], "status")
+    return path
 
 
 def an_endpoint(caller: Caller) -> str:
@@ -97,7 +106,7 @@ CHANGES: dict[tuple[str, str], Change] = {
         c.post(f"{an_endpoint(c)}/test"), "webhook_endpoint.tested",
     ),
     ("POST", "/v1/webhook-endpoints/{endpoint_id}/replay-failed"): lambda c, s: (
-        c.post(f"{an_endpoint(c)}/replay-failed?since=2026-01-01T00:00:00Z"),
+        c.post(f"{with_a_failure(c, s)}/replay-failed?since=2026-01-01T00:00:00Z"),
         "webhook_endpoint.failed_replayed",
     ),
     ("POST", "/v1/webhook-deliveries/{delivery_id}/replay"): lambda c, s: (

@@ -28,10 +28,16 @@ KEY = {"Idempotency-Key": "the-key"}
 #: POSTs that make nothing, or nothing that was not made before: safe to repeat as they are.
 MAKES_NOTHING = {
     "jobs.validate_job", "jobs.cancel_job", "images.complete_upload",
-    # Another secret each time, or the same delivery once more: that is what is asked for.
-    "webhooks.rotate_webhook_endpoint_secret", "webhooks.rotate_webhook_secret",
+    # The same delivery once more: that is what is asked for.
     "webhooks.replay_webhook_delivery", "webhooks.replay_failed_deliveries",
 }  # fmt: skip
+
+
+#: What they make is a secret, in a row that was there.
+ROTATIONS = {
+    "webhooks.rotate_webhook_endpoint_secret": "/v1/webhook-endpoints/{endpoint}/rotate-secret",
+    "webhooks.rotate_webhook_secret": "/v1/webhook-secret/rotate",
+}
 
 
 def count(services: Services, table: Table) -> int:
@@ -93,7 +99,9 @@ def test_every_post_declares_a_key_or_makes_nothing(app: Flask) -> None:
         if "POST" in (rule.methods or set()) and rule.rule.startswith("/v1/")
     }
     declared = {name for name in posts if hasattr(app.view_functions[name], "is_idempotent")}
-    assert declared == set(ROUTES), "each has its request above, and passes `completion` on"
+    assert declared == {*ROUTES, *ROTATIONS}, (
+        "each has its request above, and passes `completion` on"
+    )
     assert posts - declared == MAKES_NOTHING
 
 
@@ -108,6 +116,28 @@ def test_one_thing_is_made_when_a_request_is_repeated(
     assert first.status_code in (201, 202), first.text
     assert all(same(first, caller.post(**request, headers=KEY)) for _ in range(3))
     assert count(services, table) == before + 1
+
+
+@pytest.mark.parametrize("path", ROTATIONS.values())
+def test_a_secret_is_rotated_once_when_a_request_is_repeated(caller: Caller, path: str) -> None:
+    endpoint = caller.post("/v1/webhook-endpoints", json={"url": HOOK}).json["id"]
+    path = path.format(endpoint=endpoint)
+    first, again = (caller.post(path, headers=KEY) for _ in range(2))
+    assert first.status_code == again.status_code == 200
+    assert "Idempotency-Replayed" not in first.headers
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert first.json == again.json
+    other = caller.post(path, headers={"Idempotency-Key": "another"})
+    assert other.json["secret"] != first.json["secret"]
+
+
+def test_a_replay_tells_no_place_in_the_queue_of_a_job_that_has_ended(caller: Caller) -> None:
+    body = caller.body()
+    job = caller.post("/v1/jobs", json=body, headers=KEY).json
+    assert job["queue"] is not None
+    caller.post(f"/v1/jobs/{job['id']}/cancel")
+    again = caller.post("/v1/jobs", json=body, headers=KEY).json
+    assert (again["status"], again["queue"]) == ("canceled", None)
 
 
 def test_a_request_makes_another_thing_when_it_has_no_key_or_another(

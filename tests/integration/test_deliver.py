@@ -149,7 +149,39 @@ def test_410_ends_it_at_once_and_disables_the_endpoint(
         ("job.succeeded", Status.FAILED), ("endpoint.disabled", Status.SUCCEEDED),
     }  # fmt: skip
     assert receiver.received[-1].json["data"]["id"] == gone.id
+    (told,) = [each for each in log if each.event_type == "job.succeeded"]
+    assert [(attempt.http_status, attempt.error) for attempt in told.attempts] == [(410, "gone")]
     assert services.webhooks.endpoints.get(account, gone.id).disabled_reason == "gone"
+
+
+def test_410_ends_a_job_s_own_url_after_one_try(
+    services: Services, make: Factory, account: str, receiver: Receiver
+) -> None:
+    receiver.behave = lambda message: Reply(410)
+    make.ended(account, webhook=JobWebhook(receiver.url(), ("*",)))
+    (delivery,) = work_off(services)
+    assert (delivery.status, len(receiver.received)) == (Status.FAILED, 1)
+    assert [attempt.http_status for attempt in delivery.attempts] == [410]
+
+
+def test_410_of_the_url_that_an_endpoint_had_before_does_not_disable_it(
+    services: Services, make: Factory, account: str, receiver: Receiver
+) -> None:
+    endpoints, moved = services.webhooks.endpoints, []
+
+    def behave(message: Message) -> Reply:
+        if message.path != "/old":
+            return Reply(200)
+        if not moved:  # its owner changes it while the message is on its way
+            moved.append(endpoints.change(account, endpoint.id, url=receiver.url("/new")))
+        return Reply(410)
+
+    receiver.behave = behave
+    endpoint = make.endpoint(account, url=receiver.url("/old"))
+    make.ended(account)
+    work_off(services)
+    assert moved
+    assert endpoints.get(account, endpoint.id).disabled_at is None
 
 
 def test_a_refused_address_is_in_the_log_with_its_reason(

@@ -113,3 +113,18 @@ def test_nothing_is_remembered_when_everybody_does_well(receivers: Receivers) ->
     assert not receivers._lanes
     assert not receivers._accounts
     assert receivers.free == 20
+
+
+def test_no_more_than_so_many_receivers_are_remembered_whatever_an_account_names(
+    receivers: Receivers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.receivers.KEPT", 50)
+    trip(receivers, A)
+    for n in range(49):
+        send(receivers, f"acc_b/host{n}", is_success=n % 2 == 0)
+    assert receivers.room(A) == 0  # remembered
+    receivers.enter(B)
+    for n in range(200):
+        send(receivers, f"acc_c/host{n}", is_success=n % 2 == 0)
+    assert len(receivers._lanes) <= 51
+    assert receivers.room(B) == FIRST_WINDOW - 1  # what is on its way is counted
