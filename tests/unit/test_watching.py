@@ -165,6 +165,7 @@ def test_promtool_finds_the_configuration_and_the_rules_right() -> None:
     promtool(["check", "config", str(FOLDER / "prometheus.yml")])
 
 
+@pytest.mark.slow
 def test_promtool_sees_each_alert_fire_and_not_fire() -> None:
     promtool(["test", "rules", str(FOLDER / "rules_test.yml")])
 
