@@ -19,8 +19,8 @@ help: ## list the targets
 run: .venv/.installed-$(if $(findstring lightningdrag,$(TOWLINE_ENGINES)),gpu,embedded) ## the whole service on this machine; ONCE=1 ends after the sample edit
 	@exec $(PY) -m infra.embedded $(if $(filter-out 0,$(ONCE)),--once)
 
-test: .venv/.installed-dev ## every test, three at a time, then those that want the machine alone; ARGS="-k word" for some
-	@$(if $(ARGS),$(PY) -m pytest $(ARGS),{ $(BESIDE) -n 3 --dist loadfile || \
+test: .venv/.installed-dev ## every test, four at a time, then those that want the machine alone; ARGS="-k word" for some
+	@$(if $(ARGS),$(PY) -m pytest $(ARGS),{ $(BESIDE) -n 4 --dist loadfile || \
 	  { echo 'once more, what failed:' && $(BESIDE) --last-failed; }; } && $(PY) -m pytest -m alone)
 
 check: lint ## lint, and the fast tests
