@@ -24,7 +24,7 @@ HTTP_SECONDS = Histogram(
 JOB_MOVES = Counter(
     "towline_job_moves_total",
     "Changes of state that this process committed",
-    ["engine", "move"],  # claim, succeed, fail, cancel, expire, requeue
+    ["engine", "move"],  # submit, claim, succeed, fail, cancel, expire, requeue
 )
 JOB_SECONDS = Histogram(
     "towline_job_phase_seconds",
