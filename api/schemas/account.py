@@ -59,9 +59,9 @@ class AuditQuery(PageQuery):
 
 
 class ActorOut(BaseModel):
-    """Who did it: a key by its id, or the user who ran a command."""
+    """Who did it: a key by its id, the user who ran a command, or the service itself."""
 
-    type: Literal["key", "cli"]
+    type: Literal["key", "cli", "service"]
     id: str
 
 

@@ -15,7 +15,7 @@ audit_log = Table(
     Column("action", String(60), nullable=False),
     Column("subject", String(100), nullable=False),  # the id of what was changed
     Column("details", JSON, nullable=False),
-    Column("actor", String(10), nullable=False),  # `key` or `cli`
+    Column("actor", String(10), nullable=False),  # `key`, `cli` or `service`
     Column("actor_id", String(100), nullable=False),  # the key's id, or who ran the command
     Column("request_id", String(128)),
     Column("created_at", BigInteger, nullable=False),

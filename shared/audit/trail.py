@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Whoever asked for a change: a key by its id, or a user of the command line."""
+    """Whoever made a change: a key by its id, a user of the command line, the service itself."""
 
-    kind: Literal["key", "cli"]
+    kind: Literal["key", "cli", "service"]
     id: str
     request_id: str | None = None
 
@@ -42,18 +42,31 @@ def note(
     connection: Connection, account_id: str, action: str, subject: str, **details: Any
 ) -> None:
     """Write down a change of `subject`, such as `job.created`; `details` hold no secret."""
-    by = by_whom()
-    if by is None:
-        return
+    actor = _acting.get()
+    if actor is not None:
+        note_by(actor, connection, account_id, action, subject, **details)
+
+
+def note_by(
+    actor: Actor,
+    connection: Connection,
+    account_id: str,
+    action: str,
+    subject: str,
+    **details: Any,
+) -> None:
+    """The same, of a change that this one made, whoever acts in this thread."""
     entry = {"account_id": account_id, "action": action, "subject": subject, "details": details}
-    connection.execute(_NOTE, {**entry, **by})
+    connection.execute(_NOTE, {**entry, **_entry_of(actor)})
 
 
 def by_whom() -> dict[str, Any] | None:
     """An entry's id, and who acts; None where nobody does."""
     actor = _acting.get()
-    if actor is None:
-        return None
+    return None if actor is None else _entry_of(actor)
+
+
+def _entry_of(actor: Actor) -> dict[str, Any]:
     return {
         "id": new_id("aud"),
         "actor": actor.kind,

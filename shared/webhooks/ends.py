@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, update
 
+from shared.audit.trail import Actor, note_by
 from shared.db import now_ms
 from shared.webhooks.endpoint import DisabledBy, endpoint_from_row, show_endpoint
 from shared.webhooks.outbox import tell_of_disabled
@@ -20,6 +21,9 @@ from shared.webhooks.tables import (
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
+
+
+SERVICE = Actor("service", "webhooks")
 
 
 def fail(
@@ -60,4 +64,6 @@ def disable(connection: Connection, where: ColumnElement[bool], reason: Disabled
         .returning(*webhook_endpoints.c)
     ).all()
     for row in rows:
+        action = "webhook_endpoint.disabled"
+        note_by(SERVICE, connection, row.account_id, action, row.id, reason=reason.value)
         tell_of_disabled(connection, row, show_endpoint(endpoint_from_row(row)))

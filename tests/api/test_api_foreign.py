@@ -104,6 +104,23 @@ def test_every_route_is_not_found_exactly_as_a_missing_one_when_the_thing_is_for
     assert state_of(caller, services) == before, "nothing of it was changed"
 
 
+def test_no_list_tells_of_a_foreign_thing(
+    app: Flask, caller: Caller, stranger: Caller, services: Services
+) -> None:
+    """Whatever may be asked without an id; a new list is walked as soon as it is served."""
+    things = [thing for make in MAKERS.values() for thing in make(caller, services)]
+    told, walked = set(), set()
+    for method, rule in rules(app):
+        if method != "GET" or not rule.startswith("/v1/") or parts_of(rule):
+            continue
+        mine, theirs = caller.get(rule).text, stranger.get(rule).text
+        told |= {thing for thing in things if thing in mine}
+        assert [thing for thing in things if thing in theirs] == [], rule
+        walked.add(rule)
+    assert len(walked) >= 6
+    assert len(told) >= len(things) / 2, "their owner is told of them by one of these"
+
+
 def test_each_kind_of_id_is_made_by_this_test_and_answers_its_owner(
     app: Flask, caller: Caller, services: Services
 ) -> None:

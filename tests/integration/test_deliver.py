@@ -152,6 +152,8 @@ def test_410_ends_it_at_once_and_disables_the_endpoint(
     (told,) = [each for each in log if each.event_type == "job.succeeded"]
     assert [(attempt.http_status, attempt.error) for attempt in told.attempts] == [(410, "gone")]
     assert services.webhooks.endpoints.get(account, gone.id).disabled_reason == "gone"
+    (entry,) = services.audit_log.page(account, limit=9, action="webhook_endpoint.disabled")
+    assert (entry.subject, entry.actor, entry.details) == (gone.id, "service", {"reason": "gone"})
 
 
 def test_410_ends_a_job_s_own_url_after_one_try(
