@@ -106,7 +106,8 @@ class Receivers:
         self._lanes.move_to_end(lane)
         if not known.on_their_way and not known.failures and known.window >= self._each:
             del self._lanes[lane]
-        while len(self._lanes) > KEPT and not next(iter(self._lanes.values())).on_their_way:
-            self._lanes.popitem(last=False)
+        if len(self._lanes) > KEPT:
+            idle = (name for name, each in self._lanes.items() if not each.on_their_way)
+            self._lanes.pop(next(idle, ""), None)
         if not self._accounts[account_of(lane)]:
             del self._accounts[account_of(lane)]

@@ -289,6 +289,8 @@ def test_a_key_is_in_the_document_where_it_is_heeded(app: Flask) -> None:
     for path, operations in paths.items():
         for operation in operations.values():
             names = [each["name"] for each in operation.get("parameters", [])]
-            is_heeded = operation["operationId"] in {name.split(".")[1] for name in ROUTES}
+            is_heeded = operation["operationId"] in {
+                name.split(".")[1] for name in {*ROUTES, *ROTATIONS}
+            }
             assert ("Idempotency-Key" in names) == is_heeded, path
             assert not is_heeded or {"409", "410", "422"} <= set(operation["responses"])
