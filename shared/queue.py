@@ -143,7 +143,7 @@ class Wakeups:
         """
         with self._is_asked:
             self._asked[engine] += 1
-            if self._sender is None:  # of this process: services may be built before a fork
+            if self._sender is None or not self._sender.is_alive():  # a fork leaves it behind
                 self._sender = threading.Thread(target=self._send_asked, daemon=True)
                 self._sender.start()
             self._is_asked.notify()

@@ -55,6 +55,13 @@ def test_all_that_is_asked_for_is_sent_soon_by_many_threads_and_never_beyond_the
     assert wakeups.waiting("warp") == 50
 
 
+def test_another_thread_sends_when_the_first_is_gone(broker: Valkey) -> None:
+    wakeups = Wakeups(broker.url, window=WINDOW)
+    wakeups._sender = threading.Thread()  # as after a fork: there, and not alive
+    wakeups.send_soon("warp")
+    wait_until(lambda: wakeups.waiting("warp") == 1)
+
+
 def test_what_is_sent_soon_is_sent_again_once_the_broker_is_back(broker: Valkey) -> None:
     wakeups = Wakeups(broker.url, window=WINDOW)
     broker.kill()
