@@ -17,7 +17,6 @@ from api.docs import docs
 from api.feeds import Feeds
 from api.notifier import Notifier
 from api.openapi import make_app
-from api.pictures import KnownImages
 from api.problems import register_error_handlers
 from api.routes.account import account
 from api.routes.engines import engines
@@ -29,13 +28,16 @@ from api.routes.metrics import metrics
 from api.routes.objects import objects
 from api.routes.webhooks import webhooks
 from api.scopes import require_declared_scopes
-from api.strict_json import StrictRequest, json_pointer, shape_violation
+from api.strict_json import StrictRequest
 from api.studio import studio
 from api.waiting import FinalWatcher
 from shared.errors import InvalidRequest, Violation
 from shared.gauges import DatabaseGauges
 from shared.ids import id_form
+from shared.images.known import KnownImages
 from shared.signed_urls import UrlSigner
+from shared.submission.json_text import json_pointer, shape_violation
+from shared.submission.understand import Surroundings
 
 if TYPE_CHECKING:
     from flask_openapi3 import OpenAPI
@@ -74,6 +76,7 @@ def create_app(services: Services) -> OpenAPI:
     settings = services.settings
     signer = UrlSigner(settings.secret_key.get_secret_value(), settings.base_url)
     notifier = Notifier()
+    decoding = BoundedSemaphore(os.cpu_count() or 1)
     app = make_app(__name__)
     app.request_class = StrictRequest
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -84,8 +87,15 @@ def create_app(services: Services) -> OpenAPI:
         notifier=notifier,
         watcher=FinalWatcher(services.jobs, notifier, limit=settings.max_waits),
         feeds=Feeds(services.histories, services.accounts, notifier, limit=settings.max_streams),
-        decoding=BoundedSemaphore(os.cpu_count() or 1),
-        known_images=KnownImages(services.images),
+        decoding=decoding,
+        surroundings=Surroundings(
+            settings=settings,
+            images=services.images,
+            known_images=KnownImages(services.images),
+            objects=services.objects,
+            rules=services.webhooks.rules,
+            decoding=decoding,
+        ),
         gauges=DatabaseGauges(services.database, alive_s=settings.lease_s),
     )
     app.validation_error_callback = _refuse

@@ -11,13 +11,13 @@ from flask import current_app, g
 if TYPE_CHECKING:
     from api.feeds import Feeds
     from api.notifier import Notifier
-    from api.pictures import KnownImages
     from api.waiting import FinalWatcher
     from shared.accounts.account import Caller
     from shared.gauges import DatabaseGauges
     from shared.objects import ClientUrls
     from shared.services import Services
     from shared.signed_urls import UrlSigner
+    from shared.submission.understand import Surroundings
 
 EXTENSION = "towline"
 
@@ -28,7 +28,7 @@ class Context:
 
     notifier: looks for those who wait (`watcher`) and those who listen (`feeds`).
     urls: what clients are given; signer: what `/objects` accepts.
-    known_images: what submissions need to know of their pictures.
+    surroundings: what submissions are checked against.
     gauges: what the database says of the service, for `/metrics`.
     decoding: held while a picture or a mask is in memory as pixels: hundreds of megabytes each.
     """
@@ -41,7 +41,7 @@ class Context:
     feeds: Feeds
     gauges: DatabaseGauges
     decoding: BoundedSemaphore
-    known_images: KnownImages
+    surroundings: Surroundings
 
 
 def context() -> Context:

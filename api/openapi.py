@@ -15,6 +15,7 @@ from flask_openapi3 import Info, OpenAPI
 from pydantic.json_schema import models_json_schema
 
 import api.schemas
+import shared.submission.body
 from api.idempotency import HEADER, KEY_PATTERN, MAX_CHARACTERS, REPLAYED
 from api.problems import PROBLEM_JSON
 from api.scopes import NEEDED
@@ -137,6 +138,7 @@ def _schemas(names: set[str]) -> dict[str, Any]:
     rooms = [
         import_module(room.name) for room in iter_modules(api.schemas.__path__, "api.schemas.")
     ]
+    rooms.append(shared.submission.body)
     ours = {name: model for room in rooms for name, model in vars(room).items()}
     models = [ours[name] for name in sorted(names & ours.keys())]
     _, definitions = models_json_schema(

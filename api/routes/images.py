@@ -18,7 +18,7 @@ from api.removal import remove_objects
 from api.rendering import render_image
 from api.schemas.base import DeletedOut
 from api.schemas.images import ImageOut, ImagePath, UploadBody, UploadOut
-from api.strict_json import StrictRequest, json_pointer
+from api.strict_json import StrictRequest
 from shared.errors import (
     IdempotencyKeyInFlight,
     ImageNotUploaded,
@@ -33,6 +33,7 @@ from shared.ids import new_id
 from shared.images.store import Facts, Image
 from shared.imaging import inspect
 from shared.objects import image_key, staging_key
+from shared.submission.json_text import json_pointer
 from shared.times import rfc3339
 
 MULTIPART_SLACK_BYTES = 64 * 1024  #: what a form may hold beside the file

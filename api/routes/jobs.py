@@ -15,10 +15,7 @@ from api.problems import violation_to_json
 from api.removal import remove_objects
 from api.rendering import links_of, render_job, render_jobs, render_new_job
 from api.schemas.base import DeletedOut
-from api.schemas.job_body import JobBody
 from api.schemas.jobs import JobOut, JobPath, JobsOut, JobsQuery, ValidationOut
-from api.strict_json import json_pointer
-from api.submission import understand
 from api.waiting import wanted_wait_s
 from shared.errors import DatabaseUnavailable, InvalidRequest, JobNotFinal, Violation
 from shared.ids import is_id
@@ -26,6 +23,9 @@ from shared.jobs.job import Job
 from shared.jobs.shown import show_job
 from shared.jobs.state import JobState
 from shared.objects import results_prefix
+from shared.submission.body import JobBody
+from shared.submission.json_text import json_pointer
+from shared.submission.understand import understand
 
 log = structlog.get_logger()
 
@@ -47,7 +47,7 @@ def _job_again(job_id: str, status: int) -> Any:
 @idempotent(replay=_job_again, digest=json_digest)
 def submit_job(body: JobBody) -> Any:
     """Submit an edit: 202; with `Prefer: wait=N`, 200 if it ends within N seconds."""
-    submission = understand(body, account_id(), context())
+    submission = understand(body, account_id(), context().surroundings)
     if submission.violations:
         raise InvalidRequest(submission.violations)
     job = services().jobs.submit(
@@ -65,7 +65,7 @@ def submit_job(body: JobBody) -> Any:
 @jobs.post("/validate", responses={200: ValidationOut, **problems(413, 415, 503)})
 def validate_job(body: JobBody) -> Any:
     """Say all that is wrong with a submission, and how long it would take. Stores nothing."""
-    submission = understand(body, account_id(), context(), is_promised=False)
+    submission = understand(body, account_id(), context().surroundings, is_promised=False)
     canvas = estimate = None
     if submission.engine is not None:
         engine, priority = submission.engine.name, submission.spec.priority

@@ -1,29 +1,10 @@
-"""What bodies are made of: strict numbers, metadata, and one page of a list."""
+"""What bodies are made of, and one page of a list."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-
-
-def _whole(value: Any) -> Any:
-    """JSON has one kind of number: 42.0 is a whole one (JSON Schema 2020-12, 6.1.1)."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-WHOLE = BeforeValidator(_whole)
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-#: PostgreSQL cannot look into JSON text that holds a NUL.
-NO_NUL = r"^[^\x00]*$"
-MetadataKey = Annotated[str, Field(min_length=1, max_length=64, pattern=NO_NUL)]
-MetadataValue = Annotated[str, Field(max_length=512, pattern=NO_NUL)]
-
-
-class Body(BaseModel):
-    """A body that a client sends: no field that is not known, no value of another kind."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class RemovedOut(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from api.schemas.base import WHOLE, Body
+from shared.submission.fields import WHOLE, Body
 
 
 class UploadBody(Body):

@@ -8,25 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from api.schemas.base import NO_NUL, Body, PageQuery
+from api.schemas.base import PageQuery
 from shared.ids import id_form
-from shared.webhooks.events import FILTERS
-from shared.webhooks.targets import MAX_URL
+from shared.submission.fields import NO_NUL, Body, EventFilters, WebhookUrl
 
-WebhookUrl = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=MAX_URL,
-        description="https, and on the public Internet, unless the server's settings say otherwise",
-        json_schema_extra={"format": "uri"},
-    ),
-]
-_Filter = Annotated[str, Field(max_length=60, json_schema_extra={"enum": list(FILTERS)})]
-EventFilters = Annotated[
-    list[_Filter],
-    Field(min_length=1, max_length=20, description="Types of events, `job.*`, or `*` for all"),
-]
 Description = Annotated[str, Field(max_length=500, pattern=NO_NUL)]
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)

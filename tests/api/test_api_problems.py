@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from api import strict_json
 from api.codes import CODES, JOB_ERRORS, PROBLEMS, VIOLATIONS
 from shared import errors
+from shared.submission import json_text
 from tests.api.calling import Caller, is_problem
 from worker.engines.registry import ENGINES
 
@@ -119,7 +119,7 @@ def all_classes(root: type[Exception]) -> list[type[Exception]]:
 
 def codes_in_the_source() -> set[str]:
     """Every literal code of a violation, and every one that pydantic's errors become."""
-    found = set(strict_json._CODES.values()) | {"wrong_type", "option_out_of_range"}
+    found = set(json_text._CODES.values()) | {"wrong_type", "option_out_of_range"}
     for folder in ("api", "shared", *(f"worker/engines/{name}" for name in ENGINES)):
         for path in (REPOSITORY / folder).rglob("*.py"):
             found |= set(re.findall(r'Violation\(\s*[^,]+,\s*"([a-z_]+)"', path.read_text()))

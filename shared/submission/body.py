@@ -16,12 +16,19 @@ from pydantic import (
     model_validator,
 )
 
-from api.schemas.base import WHOLE, Body, MetadataKey, MetadataValue, Number
-from api.schemas.webhooks import EventFilters, WebhookUrl
-from api.strict_json import shape_violation
 from shared.edits import MAX_DRAGS, MAX_ROUNDS
 from shared.engines import OPTIONS, Format, GuidanceDecay, Output, Quality
 from shared.errors import Violation
+from shared.submission.fields import (
+    WHOLE,
+    Body,
+    EventFilters,
+    MetadataKey,
+    MetadataValue,
+    Number,
+    WebhookUrl,
+)
+from shared.submission.json_text import shape_violation
 
 Coordinates = Annotated[
     list[Number],

@@ -10,8 +10,6 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from api.context import Context
-from api.schemas.job_body import DragBody, JobBody, Mask, PolygonMask
 from shared.canvas import canvas_violations
 from shared.edits import (
     Drag,
@@ -33,14 +31,35 @@ from shared.imaging import MAX_SIDE_PX, decode_mask
 from shared.masks import drawn
 from shared.placement import check_placement, without
 from shared.rounds import split_violations
+from shared.submission.body import DragBody, JobBody, Mask, PolygonMask
 from shared.webhooks.events import filter_violations
-from shared.webhooks.targets import url_violations
+from shared.webhooks.targets import TargetRules, url_violations
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import numpy as np
     from numpy.typing import NDArray
 
     from shared.images.store import Image
+    from shared.objects import ObjectStore
+    from shared.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a submission is checked against.
+
+    known_images: what is known of `images` that were named lately.
+    decoding: held while a picture or a mask is in memory as pixels: hundreds of megabytes each.
+    """
+
+    settings: Settings
+    images: Images
+    known_images: Images
+    objects: ObjectStore
+    rules: TargetRules
+    decoding: AbstractContextManager[object]
 
 
 class Images(Protocol):
@@ -64,13 +83,13 @@ class Submission:
 
 
 def understand(
-    body: JobBody, account_id: str, at: Context, *, is_promised: bool = True
+    body: JobBody, account_id: str, at: Surroundings, *, is_promised: bool = True
 ) -> Submission:
     """Check the whole body; the answer has every violation, not the first alone.
 
     is_promised: that the images are still there is checked again when the job is promised.
     """
-    images: Images = at.known_images if is_promised else at.services.images
+    images: Images = at.known_images if is_promised else at.images
     found = list(body.shape_violations)
     engine = _engine(body, at, found)
     rounds = [(head, [(at, _drag(drag)) for at, drag in drags]) for head, drags in body.located]
@@ -80,7 +99,7 @@ def understand(
     if not body.image and not _mentions(found, "/image"):
         found.append(Violation("/image", "missing_field", "the id of an uploaded image is needed"))
     # Anew each time: its bytes are read before the job is promised
-    mask_image = _mask_image(body.mask, account_id, at.services.images, found)
+    mask_image = _mask_image(body.mask, account_id, at.images, found)
     found += _check_split(options, rounds)
     found += _check_webhook(body, at)
     if picture is not None:
@@ -93,8 +112,8 @@ def _mentions(found: list[Violation], pointer: str) -> bool:
     return any(violation.pointer in ("", pointer) for violation in found)
 
 
-def _engine(body: JobBody, at: Context, found: list[Violation]) -> EngineSpec | None:
-    settings = at.services.settings
+def _engine(body: JobBody, at: Surroundings, found: list[Violation]) -> EngineSpec | None:
+    settings = at.settings
     name = settings.default_engine if body.engine is None else body.engine
     if name in settings.engines:
         return ENGINES[name]
@@ -104,7 +123,7 @@ def _engine(body: JobBody, at: Context, found: list[Violation]) -> EngineSpec | 
 
 
 def _options(
-    body: JobBody, engine: EngineSpec | None, at: Context, found: list[Violation]
+    body: JobBody, engine: EngineSpec | None, at: Surroundings, found: list[Violation]
 ) -> dict[str, Any]:
     """The engine's options, defaults filled in; one that it does not have is a violation."""
     given = body.options.model_dump(exclude_none=True)
@@ -116,7 +135,7 @@ def _options(
     if given.get("candidates", 1) > engine.max_candidates:
         detail = f"the engine {engine.name} makes at most {engine.max_candidates}"
         found.append(Violation("/options/candidates", "option_not_supported", detail))
-    defaults = engine.defaults(at.services.settings.model_scheduler)
+    defaults = engine.defaults(at.settings.model_scheduler)
     chosen = {name: given.get(name, default) for name, default in defaults.items()}
     if "seed" in chosen and chosen["seed"] is None:
         chosen["seed"] = secrets.randbelow(SEED_MAX + 1)
@@ -180,7 +199,7 @@ def _check_on_picture(
     picture: Image,
     mask_image: Image | None,
     engine: EngineSpec | None,
-    at: Context,
+    at: Surroundings,
 ) -> list[Violation]:
     """What is wrong with the points once the picture's size is known, and the mask's pixels."""
     size = (picture.width or 0, picture.height or 0)
@@ -210,7 +229,7 @@ def _mask_pixels(
     drags: list[Located],
     size: tuple[int, int],
     image: Image | None,
-    at: Context,
+    at: Surroundings,
     found: list[Violation],
 ) -> NDArray[np.bool_] | None:
     """The mask that the run will have; None where that cannot be said."""
@@ -225,17 +244,17 @@ def _mask_pixels(
 
 
 def _mask_image_pixels(
-    mask: Image, size: tuple[int, int], at: Context, found: list[Violation]
+    mask: Image, size: tuple[int, int], at: Surroundings, found: list[Violation]
 ) -> NDArray[np.bool_] | None:
     if (mask.width, mask.height) != size:
         detail = f"the mask is {mask.width} x {mask.height}, the picture {size[0]} x {size[1]}"
         found.append(Violation("/mask", "mask_size_mismatch", detail))
         return None
     try:
-        data = at.services.objects.get(mask.object_key or "")
+        data = at.objects.get(mask.object_key or "")
     except NotFound:
         raise StorageUnavailable(f"The bytes of {mask.id} are not in object storage.") from None
-    settings = at.services.settings
+    settings = at.settings
     return decode_mask(
         data, max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
     )
@@ -259,11 +278,11 @@ def _check_split(options: dict[str, Any], rounds: Rounds) -> list[Violation]:
     return split_violations([[drag for _, drag in drags] for _, drags in rounds], split_px)
 
 
-def _check_webhook(body: JobBody, at: Context) -> list[Violation]:
+def _check_webhook(body: JobBody, at: Surroundings) -> list[Violation]:
     if body.webhook is None:
         return []
     return [
-        *url_violations("/webhook/url", body.webhook.url, at.services.webhooks.rules),
+        *url_violations("/webhook/url", body.webhook.url, at.rules),
         *filter_violations("/webhook/events", body.webhook.events),
     ]
 
@@ -284,14 +303,14 @@ def _check_format(options: dict[str, Any], picture: Image) -> list[Violation]:
     return found
 
 
-def _spec(body: JobBody, rounds: Rounds, options: dict[str, Any], at: Context) -> JobSpec:
-    priority = body.priority or at.services.settings.default_priority
+def _spec(body: JobBody, rounds: Rounds, options: dict[str, Any], at: Surroundings) -> JobSpec:
+    priority = body.priority or at.settings.default_priority
     webhook = body.webhook
     return JobSpec(
         image=body.image,
         mask=_mask_spec(body.mask),
         rounds=tuple(tuple(drag for _, drag in drags) for _, drags in rounds),
-        engine=at.services.settings.default_engine if body.engine is None else body.engine,
+        engine=at.settings.default_engine if body.engine is None else body.engine,
         options=options,
         is_single=body.rounds is None,
         priority=Priority[priority.upper()],

@@ -1,0 +1,1 @@
+"""What a submission says, what is wrong with it, and the edit that it asks for."""
