@@ -19,6 +19,7 @@ from api.notifier import Notifier
 from api.openapi import make_app
 from api.problems import register_error_handlers
 from api.routes.account import account
+from api.routes.batches import batches
 from api.routes.engines import engines
 from api.routes.events import events
 from api.routes.health import health
@@ -53,6 +54,10 @@ class _JobId(BaseConverter):
     regex = id_form("job")
 
 
+class _BatchId(BaseConverter):
+    regex = id_form("bat")
+
+
 class _EndpointId(BaseConverter):
     regex = id_form("ep")
 
@@ -61,9 +66,14 @@ class _DeliveryId(BaseConverter):
     regex = id_form("dlv")
 
 
+MAX_ARCHIVES = 8  #: that one process sends at once
+
 #: Lists, and what else takes parameters.
 TAKES_QUERY = {
     "jobs.list_jobs",
+    "batches.create_batch",
+    "batches.list_batches",
+    "batches.get_batch_results",
     "account.list_audit_log",
     "webhooks.list_webhook_endpoints",
     "webhooks.list_webhook_deliveries",
@@ -86,6 +96,8 @@ def create_app(services: Services) -> OpenAPI:
         signer=signer,
         notifier=notifier,
         watcher=FinalWatcher(services.jobs, notifier, limit=settings.max_waits),
+        batch_watcher=FinalWatcher(services.batches, notifier, limit=settings.max_waits),
+        archives=BoundedSemaphore(MAX_ARCHIVES),
         feeds=Feeds(services.histories, services.accounts, notifier, limit=settings.max_streams),
         decoding=decoding,
         surroundings=Surroundings(
@@ -100,13 +112,23 @@ def create_app(services: Services) -> OpenAPI:
     )
     app.validation_error_callback = _refuse
     app.url_map.converters.update(
-        image=_ImageId, job=_JobId, endpoint=_EndpointId, delivery=_DeliveryId
+        image=_ImageId, job=_JobId, batch=_BatchId, endpoint=_EndpointId, delivery=_DeliveryId
     )
     register_cors(app)
     register_identification(app)
     app.before_request(_refuse_query)
     register_error_handlers(app)
-    for api_blueprint in (images, jobs, events, webhooks, engines, account, health, metrics):
+    for api_blueprint in (
+        images,
+        jobs,
+        batches,
+        events,
+        webhooks,
+        engines,
+        account,
+        health,
+        metrics,
+    ):
         app.register_api(api_blueprint)
     app.register_blueprint(objects)
     app.register_blueprint(docs)

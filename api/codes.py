@@ -84,6 +84,16 @@ PROBLEMS = {
         "The job has not ended",
         "Only a job that has ended can be deleted or retried. Cancel it first.",
     ),
+    "batch_not_final": Code(
+        409,
+        "The batch has not ended",
+        "Only a batch that has ended can be retried. Wait for it, or cancel it.",
+    ),
+    "nothing_to_retry": Code(
+        409,
+        "Nothing of the batch can be retried",
+        "A retry takes the items that failed or expired, and there is none.",
+    ),
     "idempotency_key_in_flight": Code(
         409,
         "Another request with this `Idempotency-Key` is at work",
@@ -122,6 +132,12 @@ PROBLEMS = {
         "The image is too large",
         "More bytes or pixels than `TOWLINE_MAX_IMAGE_BYTES` (32 MiB) and"
         " `TOWLINE_MAX_IMAGE_PIXELS` (40 million) allow.",
+    ),
+    "batch_too_large": Code(
+        413,
+        "The batch is too large",
+        "A batch has at most 50,000 lines and 200 MiB; as one JSON body, at most 1,000 jobs and"
+        " 16 MiB. Send the rest as another batch.",
     ),
     "body_too_large": Code(413, "The body is too large", "A JSON body has at most 1 MiB."),
     "unsupported_image_type": Code(
@@ -240,6 +256,14 @@ VIOLATIONS = {
         "image_not_found": "There is no such image in this account.",
         "engine_unavailable": "The engine is not configured here. One that is configured but"
         " down is no error: its jobs wait.",
+        "malformed_line": "The line is not JSON (RFC 8259), or no JSON object.",
+        "line_too_long": "A line of a batch has at most 1 MiB.",
+        "duplicate_custom_id": "Another line of the batch has this `custom_id`; results are told"
+        " apart by it.",
+        "batch_unreadable": "The lines of the batch are gone from object storage; send it again.",
+        "batch_empty": "A batch has at least one job.",
+        "batch_pixels_spent": "All jobs of the batch together have more pixels than are left to the"
+        " account for this month; nothing of it was charged.",
         "option_out_of_range": "Outside the option's range, or none of its choices. Ranges are"
         " the same for every engine.",
         "option_not_supported": "The engine does not have this option, or not so much of it.",

@@ -26,9 +26,10 @@ EXTENSION = "towline"
 class Context:
     """One for each process.
 
-    notifier: looks for those who wait (`watcher`) and those who listen (`feeds`).
+    notifier: looks for those who wait (`watcher`, `batch_watcher`) and those who listen (`feeds`).
     urls: what clients are given; signer: what `/objects` accepts.
     surroundings: what submissions are checked against.
+    archives: held while an archive is sent: each keeps a thread for long.
     gauges: what the database says of the service, for `/metrics`.
     decoding: held while a picture or a mask is in memory as pixels: hundreds of megabytes each.
     """
@@ -38,6 +39,8 @@ class Context:
     signer: UrlSigner
     notifier: Notifier
     watcher: FinalWatcher
+    batch_watcher: FinalWatcher
+    archives: BoundedSemaphore
     feeds: Feeds
     gauges: DatabaseGauges
     decoding: BoundedSemaphore

@@ -121,7 +121,11 @@ def completed(object_id: str, status: int) -> None:
 
 def json_digest() -> bytes:
     """Of a JSON body as it was understood: neither spaces nor the order of names count."""
-    value = cast("StrictRequest", request).get_json()
+    return value_digest(cast("StrictRequest", request).get_json())
+
+
+def value_digest(value: Any) -> bytes:
+    """Of what a JSON body says."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).digest()
 

@@ -43,6 +43,7 @@ EVENTS = {
     "progress": "ProgressEventOut",
     "candidate": "CandidateEventOut",
 }
+LINES = ("ItemOut", "BatchBody")  #: what answers and bodies have line by line, or beside lines
 _DESCRIPTIONS = {
     400: "The request cannot be read",
     401: "No valid API key",
@@ -99,6 +100,19 @@ def event_stream() -> dict[int | str, Any]:
     return {200: {"description": "The events, one after the other", "content": content}}
 
 
+def lines(name: str) -> dict[int | str, Any]:
+    """200, as JSONL; before OpenAPI 3.2 the schema is that of each line."""
+    schema = {"$ref": f"#/components/schemas/{name}"}
+    content = {"application/jsonl": {"schema": schema}}
+    return {200: {"description": "A JSON object a line", "content": content}}
+
+
+def zip_archive() -> dict[int | str, Any]:
+    """200, as a ZIP."""
+    schema = {"type": "string", "contentMediaType": "application/zip"}
+    return {200: {"description": "A ZIP", "content": {"application/zip": {"schema": schema}}}}
+
+
 def _problem(status: int) -> dict[str, Any]:
     return {
         "description": _DESCRIPTIONS[status],
@@ -120,7 +134,7 @@ def make_app(import_name: str) -> OpenAPI:
 def document(app: OpenAPI) -> dict[str, Any]:
     """The OpenAPI 3.1 document of everything that is served."""
     spec: dict[str, Any] = app.api_doc
-    named = {*spec["components"]["schemas"], "ProblemOut", *EVENTS.values()}
+    named = {*spec["components"]["schemas"], "ProblemOut", *LINES, *EVENTS.values()}
     spec["components"]["schemas"] = _schemas(named)
     views = app.view_functions.values()
     keyed = {view.__name__ for view in views if hasattr(view, "is_idempotent")}
@@ -162,7 +176,11 @@ def _mend(operation: dict[str, Any]) -> None:
         operation.setdefault("parameters", []).append(_LAST_EVENT_ID_PARAMETER)
     content = operation.get("requestBody", {}).get("content", {})
     for media_type, body in content.items():
-        if media_type.startswith("image/"):
+        if media_type == "application/jsonl":
+            body["schema"] = {"type": "string", "contentMediaType": media_type}
+        elif media_type == "application/json" and operation["operationId"] == "create_batch":
+            body["schema"] = {"$ref": "#/components/schemas/BatchBody"}
+        elif media_type.startswith("image/"):
             body["schema"] = {"type": "string", "contentMediaType": media_type}
         elif media_type == "multipart/form-data":
             body["schema"] = {

@@ -45,6 +45,7 @@ _BY_STATUS = {
 _THINGS = {
     "images": ("img", "image"),
     "jobs": ("job", "job"),
+    "batches": ("bat", "batch"),
     "webhook-endpoints": ("ep", "webhook endpoint"),
     "webhook-deliveries": ("dlv", "webhook delivery"),
 }
@@ -77,9 +78,10 @@ def problem(
     return response
 
 
-def violation_to_json(violation: Violation) -> dict[str, str]:
-    """One entry of a problem's `errors`."""
+def violation_to_json(violation: Violation) -> dict[str, Any]:
+    """One entry of a problem's `errors`; with its line, if it is of a batch."""
     return {
+        **({} if violation.line is None else {"line": violation.line}),
         "pointer": violation.pointer,
         "code": violation.code,
         "detail": violation.detail,

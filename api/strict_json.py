@@ -18,22 +18,21 @@ class StrictRequest(Request):
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
         """The body; never None for a body that cannot be read, whatever `silent` says."""
         if "_json" not in self.__dict__:  # the body can be read once
-            self._json = self._read_json()
+            self._json = self.read_json()
         return self._json
 
-    def _read_json(self) -> Any:
+    def read_json(self, max_bytes: int = MAX_JSON_BYTES) -> Any:
+        """The body; `BadRequest`, `RequestEntityTooLarge` or `UnsupportedMediaType`."""
         if self.mimetype != "application/json":
             raise UnsupportedMediaType("Send the body as `Content-Type: application/json`.")
         try:
-            value = read_json(self.get_limited(MAX_JSON_BYTES))
+            value = read_json(self.get_limited(max_bytes))
         except RecursionError:
             raise BadRequest(f"The body is nested deeper than {MAX_DEPTH} levels.") from None
         except ValueError as error:
             raise BadRequest(f"The body is not JSON: {reason_of(error)}.") from None
         except RequestEntityTooLarge:
-            raise RequestEntityTooLarge(
-                f"A JSON body has at most {MAX_JSON_BYTES} bytes."
-            ) from None
+            raise RequestEntityTooLarge(f"A JSON body has at most {max_bytes} bytes.") from None
         # flask-openapi3 reads a string as JSON once more: a list is as wrong, and stays itself
         return [value] if isinstance(value, str) else value
 

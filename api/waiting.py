@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from api.notifier import Notifier
-    from shared.jobs.store import JobStore
 
 LONGEST_S = 60.0
 _WAIT = re.compile(r"(?:^|[,;]\s*)wait\s*=\s*\"?([0-9]+)\"?\s*(?=$|[,;])", re.IGNORECASE)
@@ -26,10 +25,17 @@ def wanted_wait_s(prefer: str | None) -> float | None:
     return min(float(match.group(1)), LONGEST_S) if match else None
 
 
-class FinalWatcher:
-    """Tells those who wait when their job has ended."""
+class CanEnd(Protocol):
+    """Where it is known what has ended."""
 
-    def __init__(self, jobs: JobStore, notifier: Notifier, *, limit: int) -> None:
+    def final_among(self, ids: Iterable[str]) -> set[str]:
+        """Those that have ended or are gone."""
+
+
+class FinalWatcher:
+    """Tells those who wait when their job, or their batch, has ended."""
+
+    def __init__(self, jobs: CanEnd, notifier: Notifier, *, limit: int) -> None:
         self._jobs = jobs
         self._notifier = notifier
         self._limit = limit

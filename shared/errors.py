@@ -8,6 +8,7 @@
     │   │   ├── UnsupportedImageType
     │   │   ├── ImageUnreadable
     │   │   └── UploadMismatch
+    │   ├── BatchTooLarge
     │   ├── Unauthorized
     │   ├── InsufficientScope         the key may not do this
     │   ├── NotFound
@@ -25,6 +26,8 @@
     │       ├── ImageInUse
     │       ├── ImageNotUploaded
     │       ├── JobNotFinal
+    │       ├── BatchNotFinal
+    │       ├── NothingToRetry        no item of the batch failed or expired
     │       ├── IdempotencyKeyInFlight
     │       ├── EndpointDisabled
     │       ├── TooManyEndpoints
@@ -57,12 +60,14 @@ from typing import ClassVar
 class Violation:
     """One thing that is wrong with a request, and where.
 
-    `pointer` is a JSON pointer (RFC 6901) into the body, "" for the whole of it.
+    `pointer` is a JSON pointer (RFC 6901) into the body, "" for the whole of it; of a batch, into
+    the job of that line.
     """
 
     pointer: str
     code: str
     detail: str
+    line: int | None = None  #: of a batch, from 1
 
 
 class TowlineError(Exception):
@@ -118,6 +123,12 @@ class UploadMismatch(PictureError):
     """The bytes that were put are not the bytes that were announced."""
 
     code = "upload_mismatch"
+
+
+class BatchTooLarge(RequestError):
+    """More lines or bytes than one batch may have."""
+
+    code = "batch_too_large"
 
 
 class Unauthorized(RequestError):
@@ -228,6 +239,18 @@ class JobNotFinal(Conflict):
     """Only a job that has ended may be deleted or retried."""
 
     code = "job_not_final"
+
+
+class BatchNotFinal(Conflict):
+    """Only a batch that has ended may be retried."""
+
+    code = "batch_not_final"
+
+
+class NothingToRetry(Conflict):
+    """No item of the batch failed or expired."""
+
+    code = "nothing_to_retry"
 
 
 class IdempotencyKeyInFlight(Conflict):

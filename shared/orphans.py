@@ -6,6 +6,7 @@ orphan. The storage is listed first, then the database is asked what is needed:
     images/<account>/<sha256>/<image>.<n>   the image's row names this very key
     staging/<account>/<image>               the image's row still waits for bytes
     results/<account>/<job>/<attempt>/...   the job's result names it, or this attempt runs
+    batches/<account>/<batch>               the batch's row names it
 
 The others go once they are older than the grace, and so does what a killed process left
 half-written. That an account was deleted is known for as long, so that what turns up of it
@@ -26,6 +27,7 @@ import structlog
 from sqlalchemy import select, union_all
 
 from shared.accounts.tables import accounts, deleted_accounts
+from shared.batches.tables import batches
 from shared.ids import id_form
 from shared.images.tables import images
 from shared.jobs.state import JobState
@@ -43,12 +45,15 @@ log = structlog.get_logger()
 SLICE = 500  #: objects that one sweep looks at
 REST_S = 3600.0  #: between the end of one walk through the storage and the next
 
-_ACCOUNT, _IMAGE, _JOB = (f"(?P<{kind}>{id_form(kind)})" for kind in ("acc", "img", "job"))
+_ACCOUNT, _IMAGE, _JOB, _BATCH = (
+    f"(?P<{kind}>{id_form(kind)})" for kind in ("acc", "img", "job", "bat")
+)
 _FORMS = tuple(
     re.compile(form)
     for form in (
         rf"(?P<kind>images)/{_ACCOUNT}/[0-9a-f]{{64}}/{_IMAGE}\.[0-9a-f]+",
         rf"(?P<kind>staging)/{_ACCOUNT}/{_IMAGE}",
+        rf"(?P<kind>batches)/{_ACCOUNT}/{_BATCH}",
         rf"(?P<kind>results)/{_ACCOUNT}/{_JOB}/(?P<attempt>[0-9]+)/[a-z0-9]+\.[a-z]+",
     )
 )
@@ -70,7 +75,7 @@ class _Name:
         for form in _FORMS:
             if found := form.fullmatch(key):
                 part = found.groupdict()
-                row_id = part.get("img") or part.get("job") or ""
+                row_id = part.get("img") or part.get("job") or part.get("bat") or ""
                 attempt = int(part.get("attempt") or 0)
                 return cls(key, part["kind"], part["acc"], row_id, attempt)
         return None
@@ -121,7 +126,11 @@ class Orphans:
             with self._database.reading() as connection:
                 ours = _known_accounts(connection, {name.account_id for name in names})
                 names = [name for name in names if name.account_id in ours]
-                needed = {*_needed_images(connection, names), *_needed_results(connection, names)}
+                needed = {
+                    *_needed_images(connection, names),
+                    *_needed_results(connection, names),
+                    *_needed_streams(connection, names),
+                }
             going |= {name.key for name in names} - needed
         return [stored.key for stored in old if stored.key in going]
 
@@ -135,7 +144,7 @@ def _known_accounts(connection: Connection, ids: Collection[str]) -> set[str]:
 
 
 def _needed_images(connection: Connection, names: list[_Name]) -> Iterator[str]:
-    those = [name for name in names if name.kind != "results"]
+    those = [name for name in names if name.kind in ("images", "staging")]
     query = select(images.c.id, images.c.object_key)
     keys = {
         row.id: row.object_key
@@ -158,6 +167,15 @@ def _needed_results(connection: Connection, names: list[_Name]) -> Iterator[str]
         job = rows.get(name.id)
         if job and job.status == JobState.RUNNING and job.attempt == name.attempt:
             yield name.key
+
+
+def _needed_streams(connection: Connection, names: list[_Name]) -> Iterator[str]:
+    those = [name for name in names if name.kind == "batches"]
+    yield from connection.scalars(
+        select(batches.c.object_key).where(
+            _is_of(batches.c.id, those), batches.c.object_key.is_not(None)
+        )
+    )
 
 
 def _is_of(column: ColumnElement[str], names: list[_Name]) -> ColumnElement[bool]:

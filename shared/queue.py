@@ -35,10 +35,12 @@ log = structlog.get_logger()
 RUN_JOBS = "towline.run_jobs"
 SWEEP = "towline.sweep"
 DELIVER = "towline.deliver"
+TEND = "towline.tend_batches"
 MAINTENANCE = "maintenance"
 WEBHOOKS = "webhooks"
 
 SEND_TIMEOUT_S = 0.25
+TENDERS = 2  #: messages that wait for those who tend batches at the most
 DELIVERERS = 4  #: messages that wait for deliverers at the most; each works until nothing is due
 BREAK_S = 1.0  #: how long nothing is sent after a send that failed
 
@@ -166,6 +168,10 @@ class Wakeups:
     def send_deliverer(self) -> None:
         """Deliveries are due: send a message to whoever sends them, unless enough wait."""
         self._send(envelope_of(DELIVER, WEBHOOKS), WEBHOOKS, 1, DELIVERERS)
+
+    def send_tender(self) -> None:
+        """A batch wants to be tended: send a message to whoever does, unless enough wait."""
+        self._send(envelope_of(TEND, MAINTENANCE), MAINTENANCE, 1, TENDERS)
 
     def top_up(self, engine: str, due: int) -> None:
         """So many jobs wait: send the messages that are missing, within the window."""

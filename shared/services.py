@@ -10,6 +10,8 @@ from shared.accounts.limiter import Limiter
 from shared.accounts.limits import LIMITS, Limits
 from shared.accounts.store import AccountStore
 from shared.audit.store import AuditLog
+from shared.batches.store import BATCHES, BatchStore
+from shared.batches.upkeep import BatchUpkeep
 from shared.db import Database
 from shared.engines_up import EnginesUp
 from shared.idempotency.store import IdempotencyStore
@@ -57,6 +59,8 @@ class Services:
     idempotency: IdempotencyStore
     limiter: Limiter
     images: ImageStore
+    batches: BatchStore
+    batch_upkeep: BatchUpkeep
     jobs: JobStore
     histories: HistoryStore
     leases: LeaseStore
@@ -77,6 +81,7 @@ def build_services(settings: Settings) -> Services:
     limits = Limits.of({name: getattr(settings, f"limit_{name}") for name in LIMITS})
     wakeups = Wakeups(settings.redis_url.get_secret_value(), window=settings.wakeup_window)
     database.after_commit(DELIVERIES, wakeups.send_deliverer)
+    database.after_commit(BATCHES, wakeups.send_tender)
     return Services(
         settings=settings,
         database=database,
@@ -88,6 +93,16 @@ def build_services(settings: Settings) -> Services:
         idempotency=IdempotencyStore(database),
         limiter=Limiter(settings.redis_url.get_secret_value()),
         images=ImageStore(database, retention_days=settings.image_retention_days, defaults=limits),
+        batches=BatchStore(
+            database, result_retention_days=settings.result_retention_days, defaults=limits
+        ),
+        batch_upkeep=BatchUpkeep(
+            database,
+            window=settings.batch_window,
+            lease_s=settings.lease_s,
+            retention_days=settings.job_retention_days,
+            defaults=limits,
+        ),
         jobs=JobStore(
             database, result_retention_days=settings.result_retention_days, defaults=limits
         ),

@@ -100,6 +100,7 @@ class Settings(BaseSettings):
     sweep_s: float = Field(3.0, gt=0, allow_inf_nan=False)
     max_losses: int = Field(3, ge=1)
     wakeup_window: int = Field(32, ge=1)
+    batch_window: int = Field(1000, ge=1)
     image_retention_days: float = Field(30.0, gt=0, allow_inf_nan=False)
     result_retention_days: float = Field(30.0, gt=0, allow_inf_nan=False)
     job_retention_days: float = Field(90.0, gt=0, allow_inf_nan=False)

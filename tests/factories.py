@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 
 from shared.accounts.tables import api_keys, deleted_accounts
 from shared.audit.tables import audit_log
+from shared.batches.tables import batches
 from shared.db import metadata
 from shared.edits import Drag, JobSpec, Point
 from shared.idempotency.tables import idempotency_keys
@@ -49,6 +50,8 @@ CLOCKS = {
            "finished_at", "expires_at", "retain_until", "cancel_requested_at", "pictures_gone_at",
            "forecast_at"),
     images: ("created_at", "expires_at"),
+    batches: ("tended_at", "tended_until", "created_at", "accepted_at", "cancel_requested_at",
+              "finished_at"),
     workers: ("seen_at",),
     idempotency_keys: ("expires_at",),
     api_keys: ("created_at", "expires_at", "last_used_at"),

@@ -19,6 +19,7 @@ from celery import signals
 
 from shared.engines import ENGINES
 from shared.queue import MAINTENANCE, SWEEP, WEBHOOKS, working_app
+from worker.batches import Tender
 from worker.batching import Batched, Limits
 from worker.claims import Claims
 from worker.deliver import Deliverer
@@ -73,7 +74,8 @@ def run_worker(
         Broom(services, drain, every_s=settings.sweep_s),
     )
     deliverer = Deliverer(services, drain) if WEBHOOKS in queues else None
-    register_tasks(app, intake, broom, deliverer)
+    tender = Tender(services, drain)
+    register_tasks(app, intake, broom, tender, deliverer)
     begin_drain = _drain_on_signals(drain, settings.drain_s, workplace.heart)
     with (
         HealthServer(
@@ -86,6 +88,7 @@ def run_worker(
             intake,
             engines,
             broom if MAINTENANCE in queues else None,
+            tender if MAINTENANCE in queues else None,
             deliverer,
             every_s=settings.sweep_s,
         ),

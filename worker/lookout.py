@@ -1,7 +1,7 @@
 """What a worker does by itself, every few seconds, so that a lost message costs seconds at most.
 
-It looks for work of its engines and for webhooks that are due, and sweeps when nobody asked it to
-for a while: beat is down, or Redis is, or its consumer hangs.
+It looks for work of its engines, for batches that want something and for webhooks that are due,
+and sweeps when nobody asked it to for a while: beat is down, or Redis is, or its consumer hangs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from shared.services import Services
+    from worker.batches import Tender
     from worker.deliver import Deliverer
     from worker.intake import Intake
     from worker.watch import Drain
@@ -59,6 +60,7 @@ class Lookout:
         intake: Intake,
         engines: Iterable[str],
         broom: Broom | None,
+        tender: Tender | None,
         deliverer: Deliverer | None,
         *,
         every_s: float,
@@ -66,6 +68,7 @@ class Lookout:
         self._intake = intake
         self._engines = tuple(engines)
         self._broom = broom
+        self._tender = tender
         self._deliverer = deliverer
         self._every_s = every_s
         self._over = threading.Event()
@@ -92,5 +95,7 @@ class Lookout:
             self._intake.look(engine)
         if self._broom is not None:
             self._broom.sweep_unless_asked()
+        if self._tender is not None:
+            self._tender.look()
         if self._deliverer is not None:
             self._deliverer.look()

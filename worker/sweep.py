@@ -86,6 +86,14 @@ def give_up_deliveries(services: Services) -> None:
     services.webhooks.upkeep.give_up_stale()
 
 
+def tend_batches(services: Services) -> None:
+    """Batches that end together with no last item; those that want to be tended."""
+    for batch in services.batch_upkeep.finish():
+        log.info("batch_ended", batch=batch.id, status=batch.status.value)
+    if services.batch_upkeep.is_anything_wanted():
+        services.wakeups.send_tender()
+
+
 def shorten_lines(services: Services) -> None:
     """Accounts that have nothing queued leave the heads of the lines."""
     services.upkeep.shorten_lines()
@@ -109,6 +117,16 @@ def forget_old_jobs(services: Services) -> None:
     """Jobs past their retention, which is never before that of their pictures."""
     for job in services.upkeep.jobs_past_retention():
         services.upkeep.forget(job)
+
+
+def forget_old_batches(services: Services) -> None:
+    """What was read of batches, what was rejected, and batches past the retention of jobs."""
+    for batch in services.batch_upkeep.streams_that_were_read():
+        if batch.object_key is not None:
+            services.objects.delete(batch.object_key)
+            services.batch_upkeep.forget_stream(batch)
+    services.batch_upkeep.forget_items()
+    services.batch_upkeep.forget_old()
 
 
 def forget_old_images(services: Services) -> None:
@@ -152,12 +170,14 @@ URGENT: tuple[Step, ...] = (
     top_up_wakeups,
     top_up_deliveries,
     give_up_deliveries,
+    tend_batches,
     shorten_lines,
     forget_dead_workers,
 )
 HOUSEKEEPING: tuple[Step, ...] = (
     remove_old_results,
     forget_old_jobs,
+    forget_old_batches,
     forget_old_images,
     forget_old_keys,
     forget_old_deliveries,

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from shared.errors import TowlineError
-from shared.queue import DELIVER, RUN_JOBS, SWEEP
+from shared.queue import DELIVER, RUN_JOBS, SWEEP, TEND
 
 if TYPE_CHECKING:
     from celery import Celery
 
+    from worker.batches import Tender
     from worker.deliver import Deliverer
     from worker.intake import Intake
     from worker.lookout import Broom
@@ -20,7 +21,11 @@ log = structlog.get_logger()
 
 
 def register_tasks(
-    app: Celery, intake: Intake, broom: Broom, deliverer: Deliverer | None = None
+    app: Celery,
+    intake: Intake,
+    broom: Broom,
+    tender: Tender,
+    deliverer: Deliverer | None = None,
 ) -> None:
     """Make the tasks known to the app of this process; `deliverer` if it sends webhooks."""
 
@@ -36,6 +41,14 @@ def register_tasks(
     def run_sweep() -> None:
         """Put right what died half-way."""
         broom.sweep()
+
+    @app.task(name=TEND)  # type: ignore[untyped-decorator]
+    def tend_batches() -> None:
+        """Tend batches: one message is enough for all of them."""
+        try:
+            tender.tend()
+        except TowlineError as error:  # the database is away: the sweep wakes somebody up again
+            log.warning("batches_not_tended", error=error.message)
 
     if deliverer is not None:
 

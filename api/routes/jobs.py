@@ -93,6 +93,8 @@ def list_jobs(query: JobsQuery) -> Any:
         raise InvalidRequest(
             [Violation("/cursor", "wrong_format", "use the `next_cursor` of the page before")]
         )
+    if query.batch is not None and not is_id("bat", query.batch):
+        raise InvalidRequest([Violation("/batch", "wrong_format", "expected the id of a batch")])
     repeated = [name for name, values in request.args.lists() if len(values) > 1]
     if repeated:
         raise InvalidRequest(
@@ -104,6 +106,7 @@ def list_jobs(query: JobsQuery) -> Any:
         limit=query.limit + 1,
         before=query.cursor,
         status=JobState(query.status) if query.status else None,
+        batch=query.batch,
         metadata=query.metadata,
     )
     page = found[: query.limit]

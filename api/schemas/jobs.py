@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     ModelWrapValidatorHandler,
     ValidationError,
     model_validator,
@@ -23,6 +24,7 @@ class JobsQuery(PageQuery):
     model_config = ConfigDict(extra="allow")
 
     status: Literal["queued", "running", "succeeded", "failed", "canceled", "expired"] | None = None
+    batch: str | None = Field(None, max_length=40, description="Items of this batch alone")
 
     @property
     def metadata(self) -> dict[str, str]:

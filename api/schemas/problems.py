@@ -11,6 +11,7 @@ class ViolationOut(BaseModel):
     pointer: str
     code: str
     detail: str
+    line: int | None = None  # of a batch, from 1
 
 
 class ProblemOut(BaseModel):

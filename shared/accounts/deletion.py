@@ -1,7 +1,7 @@
 """The end of an account: its rows and its objects, for good.
 
     begin     no key opens it any more, nothing new is taken, nothing is sent to its webhooks
-    slices    its jobs, images and audit entries, some hundreds in a transaction
+    slices    its batches, jobs, images and audit entries, some hundreds in a transaction
     objects   everything under its prefixes, whether a row pointed to it or not
     end       the account itself, and with it whatever else is its own (`ON DELETE CASCADE`)
 
@@ -21,6 +21,8 @@ from sqlalchemy import delete, exists, insert, select, update
 from shared.accounts.tables import accounts, api_keys, deleted_accounts
 from shared.audit.tables import audit_log
 from shared.audit.trail import note
+from shared.batches.rows import delete_items
+from shared.batches.tables import batch_items, batches
 from shared.db import now_ms
 from shared.errors import NotFound
 from shared.images.tables import images
@@ -46,6 +48,7 @@ class Removed:
     """What one run of a deletion took away; bytes are those that were counted for the rows."""
 
     keys: int = 0
+    batches: int = 0
     jobs: int = 0
     images: int = 0
     deliveries: int = 0
@@ -74,6 +77,7 @@ class AccountDeletion:
         while True:
             for step in (
                 self._delete_deliveries,
+                self._delete_batches,
                 self._delete_jobs,
                 self._delete_images,
                 self._delete_entries,
@@ -135,6 +139,17 @@ class AccountDeletion:
         removed.deliveries += count
         return count
 
+    def _delete_batches(self, account_id: str, removed: Removed) -> int:
+        """Their items first, some hundreds in a transaction."""
+        mine = select(batches.c.id).where(batches.c.account_id == account_id)
+        with self._database.writing() as connection:
+            count = delete_items(connection, SLICE, batch_items.c.batch_id.in_(mine))
+        if count:
+            return count
+        count, _ = self._delete_slice(batches, account_id)
+        removed.batches += count
+        return count
+
     def _delete_jobs(self, account_id: str, removed: Removed) -> int:
         count, size_bytes = self._delete_slice(jobs, account_id)
         removed.jobs += count
@@ -177,7 +192,7 @@ class AccountDeletion:
             this = select(accounts.c.id).where(accounts.c.id == account_id)
             if connection.execute(this.with_for_update()).first() is None:
                 return True  # a rival ended it
-            for table in (jobs, images):
+            for table in (batches, jobs, images):
                 if connection.scalar(select(exists().where(table.c.account_id == account_id))):
                     return False
             connection.execute(delete(audit_log).where(audit_log.c.account_id == account_id))

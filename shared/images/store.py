@@ -16,6 +16,7 @@ from shared.accounts.limits import UNLIMITED, Limits
 from shared.accounts.quotas import hold_account, limits_of, require_room_for_bytes
 from shared.accounts.usage import STORED_BYTES, add_usage
 from shared.audit.trail import note
+from shared.batches.tables import OF_ACTIVE, WAIT_FOR, WAITING
 from shared.db import insert_unless_there, now_ms, planned_once
 from shared.errors import ImageInUse, NotFound
 from shared.ids import new_id
@@ -229,6 +230,7 @@ def _is_needed(image_id: Any) -> ColumnElement[bool]:
     return or_(  # two questions, so that each has its index
         exists().where(jobs.c.image_id == image_id, ACTIVE),
         exists().where(jobs.c.mask_id == image_id, ACTIVE),
+        *(exists().where(column == image_id, WAITING, OF_ACTIVE) for column in WAIT_FOR),
     )
 
 

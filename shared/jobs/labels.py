@@ -27,8 +27,16 @@ def add_labels(
     connection: Connection, account_id: str, job_id: str, metadata: Mapping[str, str]
 ) -> None:
     """Let a new job be found by each pair of its metadata."""
+    add_labels_of(connection, account_id, {job_id: metadata})
+
+
+def add_labels_of(
+    connection: Connection, account_id: str, those: Mapping[str, Mapping[str, str]]
+) -> None:
+    """The same of many jobs, by their ids."""
     rows = [
         {"account_id": account_id, "label": label_of(key, value), "job_id": job_id}
+        for job_id, metadata in those.items()
         for key, value in metadata.items()
     ]
     if rows:

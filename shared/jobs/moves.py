@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, insert, literal, literal_column, select, update
 
 from shared.accounts.usage import add_usage, pixels_of_month
+from shared.batches.tally import tally
 from shared.db import now_ms, on_commit, planned_once
 from shared.jobs.job import Job, job_from_row
 from shared.jobs.state import TRANSITIONS, JobState, Move
@@ -133,8 +134,28 @@ def move_jobs(
         # Always in one order, so that no two wait for each other
         for engine, account_id in sorted({(job.spec.engine, job.account_id) for job in moved}):
             enter_line(connection, engine, account_id)
+    tally(connection, moved)
     _give_pixels_back([job for job in moved if is_in_vain(job, move.move)], connection)
     return moved
+
+
+def submit_jobs(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    """New jobs from whole rows, of which only what all have alike is left out; with their events.
+
+    They stand in their engines' lines. Whoever calls this holds their images.
+    """
+    connection.execute(_SUBMIT, rows)
+    data = {"status": JobState.QUEUED.value, "attempt": 0}
+    connection.execute(_EVENT, [{"job_id": row["id"], "data": data} for row in rows])
+    for engine, account_id in sorted({(row["engine"], row["account_id"]) for row in rows}):
+        enter_line(connection, engine, account_id)
+    for engine, count in Counter(row["engine"] for row in rows).items():
+        on_commit(connection, partial(JOB_MOVES.labels(engine, "submit").inc, count))
+
+
+_SUBMIT = insert(jobs).values(
+    status=JobState.QUEUED.value, attempt=0, losses=0, retries=0, run_after=0, step=0
+)
 
 
 def count_moves(move: str, moved: Iterable[Job]) -> None:

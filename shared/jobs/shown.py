@@ -46,7 +46,7 @@ def show_job(job: Job, links: Links, queue: dict[str, Any] | None = None) -> dic
         "request": job.spec.to_json(),
         "result": _result(job, links),
         "error": job.error,
-        "batch": None,
+        "batch": job.batch_id,
         "retried_from": job.retried_from,
         "metadata": dict(job.metadata),
     }

@@ -129,6 +129,7 @@ class JobStore:
         limit: int,
         before: str | None = None,
         status: JobState | None = None,
+        batch: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> list[Job]:
         """At most `limit` jobs, newest first, older than the job `before`."""
@@ -137,6 +138,8 @@ class JobStore:
             query = query.where(place < before)
         if status is not None:
             query = query.where(jobs.c.status == status.value)
+        if batch is not None:
+            query = query.where(jobs.c.batch_id == batch)
         with self._database.reading_at_once() as connection:
             rows = connection.execute(query.order_by(place.desc()).limit(limit)).all()
         return [job_from_row(row) for row in rows]
@@ -177,9 +180,9 @@ class JobStore:
                 add_usage(connection, account_id, STORED_BYTES, -(gone.stored_bytes or 0))
         return job, deliveries
 
-    def final_among(self, job_ids: Iterable[str]) -> set[str]:
+    def final_among(self, ids: Iterable[str]) -> set[str]:
         """Those of these jobs that have ended or are gone: nobody needs to wait for them."""
-        wanted = set(job_ids)
+        wanted = set(ids)
         with self._database.reading_at_once() as connection:
             active = connection.scalars(
                 select(jobs.c.id).where(

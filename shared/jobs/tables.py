@@ -25,6 +25,8 @@ _SUCCEEDED = text("status = 'succeeded'")
 _ACTIVE = text("status IN ('queued', 'running')")
 _PICTURES = text("pictures_gone_at IS NULL")
 _GONE = text("pictures_gone_at IS NOT NULL")
+_OF_BATCH = text("batch_id IS NOT NULL")
+_ACTIVE_OF_BATCH = text("batch_id IS NOT NULL AND status IN ('queued', 'running')")
 
 jobs = Table(
     "jobs",
@@ -40,6 +42,7 @@ jobs = Table(
     Column("mask_id", String(40)),
     Column("timeout_s", Integer, nullable=False),
     Column("retried_from", String(40)),
+    Column("batch_id", String(40)),  # whose item it is; the batch may be forgotten
     Column("pixels", BigInteger),  # charged to the account's month; NULL: none
     # Where it stands
     Column("status", String(12), nullable=False),
@@ -79,6 +82,13 @@ jobs = Table(
     Index(
         "ix_jobs_retention", "retain_until",
         sqlite_where=_PICTURES, postgresql_where=_PICTURES,
+    ),
+    Index(
+        "ix_jobs_batch", "batch_id", "id", sqlite_where=_OF_BATCH, postgresql_where=_OF_BATCH,
+    ),
+    Index(
+        "ix_jobs_batch_active", "batch_id", "status",
+        sqlite_where=_ACTIVE_OF_BATCH, postgresql_where=_ACTIVE_OF_BATCH,
     ),
     Index("ix_jobs_forget", "finished_at", sqlite_where=_GONE, postgresql_where=_GONE),
     Index(

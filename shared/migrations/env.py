@@ -10,6 +10,7 @@ from sqlalchemy import func, select, text
 
 import shared.accounts.tables
 import shared.audit.tables
+import shared.batches.tables
 import shared.idempotency.tables
 import shared.images.tables
 import shared.jobs.tables
@@ -19,6 +20,7 @@ from shared.db import Database, metadata
 TABLES = (
     shared.accounts.tables,
     shared.audit.tables,
+    shared.batches.tables,
     shared.idempotency.tables,
     shared.images.tables,
     shared.jobs.tables,

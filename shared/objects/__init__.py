@@ -9,6 +9,7 @@ from __future__ import annotations
 from shared.objects.folder import FolderStore
 from shared.objects.keys import (
     MASK_NAME,
+    batch_key,
     candidate_name,
     content_type_of,
     image_key,
@@ -25,6 +26,7 @@ __all__ = [
     "ObjectStore",
     "Stored",
     "Upload",
+    "batch_key",
     "candidate_name",
     "content_type_of",
     "image_key",

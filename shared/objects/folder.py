@@ -15,7 +15,7 @@ from shared.objects.keys import checked
 from shared.objects.store import Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 PUT_TRIES = 100
 
@@ -34,12 +34,17 @@ class FolderStore:
 
     def put(self, key: str, data: bytes) -> None:
         """Write beside the place, make it durable, then move it there."""
+        self.put_stream(key, [data])
+
+    def put_stream(self, key: str, pieces: Iterable[bytes]) -> None:
+        """The same, piece by piece."""
         with self._errors(f"{key} could not be stored"):
             path = self._path(key)
             descriptor, temporary = _open_beside(path)
             try:
                 with os.fdopen(descriptor, "wb") as file:
-                    file.write(data)
+                    for piece in pieces:
+                        file.write(piece)
                     file.flush()
                     os.fsync(file.fileno())
                 with _opened(path.parent) as folder:
@@ -53,6 +58,12 @@ class FolderStore:
         """Read the file."""
         with self._errors(f"{key} could not be read"):
             return self._path(key).read_bytes()
+
+    def get_range(self, key: str, start: int, size: int) -> bytes:
+        """Read a part of the file."""
+        with self._errors(f"{key} could not be read"), self._path(key).open("rb") as file:
+            file.seek(start)
+            return file.read(size)
 
     def size(self, key: str) -> int:
         """Ask the file system."""

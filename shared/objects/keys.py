@@ -3,6 +3,7 @@
     images/<account>/<sha256>/<image>.<n>   an uploaded picture, exactly as it came
     staging/<account>/<image>               bytes put through a signed URL, not looked at yet
     results/<account>/<job>/<attempt>/...   what one attempt made
+    batches/<account>/<batch>               the lines of a batch, until they were read
 
 An attempt writes under its own number, so a worker that lost its lease cannot overwrite
 what the next one stored. Each time an image's bytes are stored they get a name of their own:
@@ -16,10 +17,10 @@ import secrets
 
 from shared.errors import NotFound
 
-PREFIXES = ("images/", "results/", "staging/")
+PREFIXES = ("images/", "results/", "staging/", "batches/")
 MASK_NAME = "mask.png"  #: of the mask that was made for a job without one
 
-_KEY = re.compile(r"(images|staging|results)(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+")
+_KEY = re.compile(r"(batches|images|staging|results)(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+")
 _TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
@@ -36,6 +37,11 @@ def staging_key(account_id: str, image_id: str) -> str:
 def result_key(account_id: str, job_id: str, attempt: int, name: str) -> str:
     """Where one attempt keeps one of its pictures."""
     return f"{results_prefix(account_id, job_id)}{attempt}/{name}"
+
+
+def batch_key(account_id: str, batch_id: str) -> str:
+    """Where the lines of a batch wait to be read."""
+    return f"batches/{account_id}/{batch_id}"
 
 
 def results_prefix(account_id: str, job_id: str) -> str:

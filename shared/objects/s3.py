@@ -10,11 +10,12 @@ beyond that are off: not every server stores them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -23,7 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.errors import NotFound, StorageUnavailable
 from shared.objects.keys import checked
-from shared.objects.store import Stored, Upload
+from shared.objects.store import PIECE_BYTES, Stored, Upload
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -54,12 +55,49 @@ class S3Store:
         with _errors(f"{key} could not be stored"):
             self._client.put_object(Bucket=self._bucket, Key=checked(key), Body=data)
 
+    def put_stream(self, key: str, pieces: Iterable[bytes]) -> None:
+        """An upload of many parts, if it has more than one; what breaks off is given up."""
+        parts = _parts(pieces)
+        first = next(parts)
+        second = next(parts, None)
+        if second is None:
+            return self.put(key, first)
+        with _errors(f"{key} could not be stored"):
+            place = {"Bucket": self._bucket, "Key": checked(key)}
+            begun = self._client.create_multipart_upload(**place)
+            place["UploadId"] = begun["UploadId"]
+            try:
+                done = []
+                for number, part in enumerate(chain([first, second], parts), 1):
+                    answer = self._client.upload_part(**place, PartNumber=number, Body=part)
+                    done.append({"PartNumber": number, "ETag": answer["ETag"]})
+                self._client.complete_multipart_upload(**place, MultipartUpload={"Parts": done})
+            except BaseException:
+                with suppress(BotoCoreError, ClientError, OSError):
+                    self._client.abort_multipart_upload(**place)
+                raise
+        return None
+
+    def get_range(self, key: str, start: int, size: int) -> bytes:
+        """Ask for a part; one that begins at the end is empty, and the server's 416."""
+        wanted = f"bytes={start}-{start + size - 1}"
+        try:
+            return self._read(key, Range=wanted)
+        except StorageUnavailable as error:
+            cause = error.__cause__
+            if isinstance(cause, ClientError) and _status(cause) == 416:
+                return b""
+            raise
+
     def get(self, key: str) -> bytes:
         """Read the object; once more when the answer breaks off."""
+        return self._read(key)
+
+    def _read(self, key: str, **asked: str) -> bytes:
         with _errors(f"{key} could not be read"):
             tries = BODY_TRIES
             while True:
-                answer = self._client.get_object(Bucket=self._bucket, Key=checked(key))
+                answer = self._client.get_object(Bucket=self._bucket, Key=checked(key), **asked)
                 tries -= 1
                 try:
                     return bytes(answer["Body"].read())
@@ -207,6 +245,17 @@ def _connect(
             max_pool_connections=POOL,
         ),
     )
+
+
+def _parts(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in parts of `PIECE_BYTES`, but for the last; at least one."""
+    held = bytearray()
+    for piece in pieces:
+        held += piece
+        while len(held) > PIECE_BYTES:
+            yield bytes(held[:PIECE_BYTES])
+            del held[:PIECE_BYTES]
+    yield bytes(held)
 
 
 @contextmanager

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
+
+PIECE_BYTES = 8 * 2**20  #: of an object that is stored as a stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,15 @@ class ObjectStore(Protocol):
 
     def put(self, key: str, data: bytes) -> None:
         """Store `data`, whole or not at all, in place of what was there."""
+
+    def put_stream(self, key: str, pieces: Iterable[bytes]) -> None:
+        """Store the pieces as one object, of which no more is in memory than `PIECE_BYTES`.
+
+        What the iterable raises is passed on, and nothing is stored then.
+        """
+
+    def get_range(self, key: str, start: int, size: int) -> bytes:
+        """At most `size` bytes from `start` on, fewer at the object's end; `NotFound`."""
 
     def get(self, key: str) -> bytes:
         """The bytes; `NotFound`."""

@@ -71,6 +71,11 @@ WEBHOOK_SECONDS = Histogram(
     "From an event to the answer of a receiver that took it",
     buckets=(0.05, 0.1, 0.5, 1, 5, 30, 300, 3600, 21600, 86400),
 )
+BATCH_ENDS = Counter(
+    "towline_batches_total",
+    "Batches that ended, by how",
+    ["status"],  # completed, canceled, rejected
+)
 LIMITER_UNCHECKED = Counter(
     "towline_limiter_unchecked_total",
     "Requests that passed without being counted, since Redis did not answer",

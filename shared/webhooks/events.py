@@ -12,10 +12,11 @@ from shared.errors import Violation
 from shared.jobs.state import FINAL, JobState
 
 JOB_EVENTS = tuple(f"job.{state.value}" for state in JobState if state in FINAL)
+BATCH_EVENTS = ("batch.completed", "batch.canceled", "batch.rejected")
 ENDPOINT_DISABLED = "endpoint.disabled"
 ENDPOINT_TEST = "endpoint.test"  #: sent on demand, whatever the endpoint's filters
 
-TYPES = (*JOB_EVENTS, ENDPOINT_DISABLED)
+TYPES = (*JOB_EVENTS, *BATCH_EVENTS, ENDPOINT_DISABLED)
 FILTERS = ("*", *sorted({f"{name.split('.')[0]}.*" for name in TYPES}), *TYPES)
 
 

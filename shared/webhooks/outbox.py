@@ -28,6 +28,7 @@ from shared.webhooks.targets import origin_of
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
+    from shared.edits import JobWebhook
     from shared.jobs.job import Job
 
 DELIVERIES = "webhook deliveries"  #: the topic of `Database.after_commit`
@@ -50,6 +51,23 @@ def tell_of_jobs(connection: Connection, moved: Iterable[Job]) -> None:
         ]
         if webhook is not None and matches(webhook.events, kind):
             rows.append(_to_url(event, webhook.url))
+    promise(connection, rows)
+
+
+def tell_of_batch(
+    connection: Connection,
+    account_id: str,
+    status: str,
+    shown: Mapping[str, Any],
+    webhook: JobWebhook | None,
+) -> None:
+    """Promise everybody concerned a message of a batch that has ended just now."""
+    kind = f"batch.{status}"
+    event = new_event(account_id, kind, data=shown)
+    endpoints = _hold_endpoints(connection, [account_id]).get(account_id, [])
+    rows = [to_endpoint(event, each) for each in endpoints if matches(each.events, kind)]
+    if webhook is not None and matches(webhook.events, kind):
+        rows.append(_to_url(event, webhook.url))
     promise(connection, rows)
 
 

@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
 #: The part of an address that is an id, and the kind of thing it names. A route with a part
 #: that is not here fails the tests that walk all of them: see `test_api_foreign.py`.
-IDS = {"image_id": "img", "job_id": "job", "endpoint_id": "ep", "delivery_id": "dlv"}
+IDS = {
+    "image_id": "img",
+    "job_id": "job",
+    "batch_id": "bat",
+    "endpoint_id": "ep",
+    "delivery_id": "dlv",
+}
 OTHERS = {"key", "name"}  #: of objects and of pages: no account's ids
 
 

@@ -13,6 +13,7 @@ from shared.errors import DatabaseUnavailable
 from shared.webhooks.ends import fail
 from tests.api.calling import Caller, is_problem, said
 from tests.api.routes import rules
+from tests.batches import a_line, failed_batch
 from tests.factories import HOOK, a_picture, a_result
 
 if TYPE_CHECKING:
@@ -36,6 +37,11 @@ def ended_job(caller: Caller, services: Services) -> str:
     assert job is not None
     services.leases.succeed(job, a_result(job))
     return job.id
+
+
+def a_batch(caller: Caller) -> str:
+    answer = caller.post("/v1/batches", json={"jobs": [a_line(caller.image(), "a")]})
+    return str(answer.json["id"])
 
 
 def put_upload(caller: Caller) -> str:
@@ -89,6 +95,15 @@ CHANGES: dict[tuple[str, str], Change] = {
     ),
     ("DELETE", "/v1/jobs/{job_id}"): lambda c, s: (
         c.delete(f"/v1/jobs/{ended_job(c, s)}"), "job.deleted",
+    ),
+    ("POST", "/v1/batches"): lambda c, s: (
+        c.post("/v1/batches", json={"jobs": [a_line(c.image(), "a")]}), "batch.created",
+    ),
+    ("POST", "/v1/batches/{batch_id}/cancel"): lambda c, s: (
+        c.post(f"/v1/batches/{a_batch(c)}/cancel"), "batch.canceled",
+    ),
+    ("POST", "/v1/batches/{batch_id}/retry"): lambda c, s: (
+        c.post(f"/v1/batches/{failed_batch(s, c.account_id, c.image())}/retry"), "batch.created",
     ),
     ("POST", "/v1/webhook-endpoints"): lambda c, s: (
         c.post("/v1/webhook-endpoints", json={"url": HOOK}), "webhook_endpoint.created",

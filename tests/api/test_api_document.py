@@ -93,6 +93,10 @@ def test_every_operation_is_described_when_it_is_in_the_document(document: dict[
             expected = {"application/problem+json"} if is_error else {"application/json"}
             if path.endswith("/events") and not is_error:
                 expected = {"text/event-stream"}
+            if path.endswith("/results") and not is_error:
+                expected = {"application/jsonl"}
+            if path.endswith("/archive") and not is_error:
+                expected = {"application/zip"}
             if path == "/metrics":
                 expected = {"text/plain"}
             assert kinds == (set() if status == "204" else expected), (path, status)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.api.calling import Caller, is_problem, said
 from tests.api.routes import IDS, address_of, parts_of, rules
+from tests.batches import jsonl, lines_for, tend
 from tests.factories import HOOK, a_result
 
 if TYPE_CHECKING:
@@ -35,6 +36,21 @@ def jobs_of(caller: Caller, services: Services) -> list[str]:
     return ids
 
 
+def batches_of(caller: Caller, services: Services) -> list[str]:
+    """One that is read, one that runs, one that was rejected."""
+    image = caller.image()
+    ids = [send_batch(caller, lines_for(image, 2))]
+    rejected = send_batch(caller, [{}])
+    tend(services)
+    return [*ids, rejected, send_batch(caller, lines_for(image, 1))]
+
+
+def send_batch(caller: Caller, lines: list[dict[str, Any]]) -> str:
+    data = jsonl(lines)
+    answer = caller.post("/v1/batches", data=data, content_type="application/jsonl")
+    return str(answer.json["id"])
+
+
 def endpoints_of(caller: Caller, services: Services) -> list[str]:
     """One that is sent to, and one that is disabled."""
     bodies = ({"url": HOOK}, {"url": HOOK, "disabled": True})
@@ -49,7 +65,7 @@ def deliveries_of(caller: Caller, services: Services) -> list[str]:
 
 #: How to make what the ids of a kind name; a kind of its own for whoever adds a route.
 MAKERS: dict[str, Callable[[Caller, Services], list[str]]] = {
-    "img": images_of, "job": jobs_of, "ep": endpoints_of, "dlv": deliveries_of
+    "img": images_of, "job": jobs_of, "bat": batches_of, "ep": endpoints_of, "dlv": deliveries_of
 }  # fmt: skip
 
 #: What a route needs beside its address to get as far as its id.

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import func, select
 
+from shared.batches.tables import batches
 from shared.errors import DatabaseUnavailable, StorageUnavailable
 from shared.idempotency.tables import idempotency_keys
 from shared.images.tables import images
 from shared.jobs.tables import jobs
 from shared.webhooks.tables import webhook_deliveries, webhook_endpoints
 from tests.api.calling import Caller, is_problem
+from tests.batches import failed_batch, jsonl, lines_for
 from tests.factories import HOOK, a_picture
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 KEY = {"Idempotency-Key": "the-key"}
 #: POSTs that make nothing, or nothing that was not made before: safe to repeat as they are.
 MAKES_NOTHING = {
-    "jobs.validate_job", "jobs.cancel_job", "images.complete_upload",
+    "jobs.validate_job", "jobs.cancel_job", "batches.cancel_batch", "images.complete_upload",
     # The same delivery once more: that is what is asked for.
     "webhooks.replay_webhook_delivery", "webhooks.replay_failed_deliveries",
 }  # fmt: skip
@@ -63,6 +65,17 @@ def of_retry(caller: Caller) -> dict[str, Any]:
     return {"path": f"/v1/jobs/{job_id}/retry"}
 
 
+def of_batch(caller: Caller) -> dict[str, Any]:
+    data = jsonl(lines_for(caller.image(), 1))
+    return {"path": "/v1/batches", "data": data, "content_type": "application/jsonl"}
+
+
+def of_batch_retry(caller: Caller) -> dict[str, Any]:
+    services = caller.client.application.extensions["towline"].services
+    batch_id = failed_batch(services, caller.account_id, caller.image())
+    return {"path": f"/v1/batches/{batch_id}/retry"}
+
+
 def of_picture(caller: Caller) -> dict[str, Any]:
     return {"path": "/v1/images", "data": a_picture(seed=7), "content_type": "image/png"}
 
@@ -85,6 +98,8 @@ def of_test(caller: Caller) -> dict[str, Any]:
 ROUTES: dict[str, tuple[Callable[[Caller], dict[str, Any]], Table]] = {
     "jobs.submit_job": (of_job, jobs),
     "jobs.retry_job": (of_retry, jobs),
+    "batches.create_batch": (of_batch, batches),
+    "batches.retry_batch": (of_batch_retry, batches),
     "images.upload_image": (of_picture, images),
     "images.announce_upload": (of_upload, images),
     "webhooks.create_webhook_endpoint": (of_endpoint, webhook_endpoints),

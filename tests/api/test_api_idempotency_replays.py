@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import func, select
 
+from shared.batches.tables import batches
 from shared.errors import DatabaseUnavailable
 from shared.idempotency.tables import idempotency_keys
 from shared.images.tables import images
@@ -60,6 +61,13 @@ def test_a_key_is_gone_when_what_it_made_was_deleted(
         assert caller.delete(f"/v1/jobs/{made}").status_code == 200
     elif table is images:
         assert caller.delete(f"/v1/images/{made}").status_code == 200
+    elif table is batches:  # past its retention
+        with services.database.writing() as connection:
+            connection.execute(batches.delete().where(batches.c.id == made))
+        batch_rows = count(services, batches)
+        assert is_problem(caller.post(**request, headers=KEY), 410, "idempotency_key_gone")
+        assert count(services, batches) == batch_rows
+        return
     else:  # a delivery goes with its endpoint
         (hook,) = caller.get("/v1/webhook-endpoints").json["data"]
         assert caller.delete(f"/v1/webhook-endpoints/{hook['id']}").status_code == 204

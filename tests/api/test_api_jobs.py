@@ -337,7 +337,7 @@ def test_a_list_is_of_those_that_match_all_when_several_filters_are_given(caller
         ("metadata.a=1&metadata.a=2", ("/metadata.a", "conflicting_fields")),
         ("order=1", ("/order", "unknown_field")),
         ("metadata=1", ("/metadata", "unknown_field")),
-        ("batch=bat_1", ("/batch", "unknown_field")),
+        ("batch=bat_1", ("/batch", "wrong_format")),
         ("%00=1", ("/\0", "unknown_field")),
     ],
 )

@@ -211,7 +211,7 @@ def test_an_account_is_gone_and_the_answer_says_what_went_when_it_is_deleted(run
     run("key", "create", "--account", "mine")
     removed = in_json(run, "account", "delete", "mine", "--yes")["removed"]
     assert removed == {
-        "keys": 1, "jobs": 0, "images": 0, "deliveries": 0, "endpoints": 0,
+        "keys": 1, "batches": 0, "jobs": 0, "images": 0, "deliveries": 0, "endpoints": 0,
         "audit_entries": 3, "objects": 0, "stored_bytes": 0,
     }  # fmt: skip
     assert in_json(run, "account", "list") == []

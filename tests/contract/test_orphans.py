@@ -253,7 +253,7 @@ def test_a_slice_asks_the_database_as_often_whatever_is_in_it(
         orphans_of(services).collect()
         event.remove(services.database.engine, "before_cursor_execute", note)
         counts.append(len(asked))
-    assert counts == [3, 3]
+    assert counts == [4, 4]
 
 
 def test_nothing_is_deleted_when_the_database_does_not_answer(
