@@ -12,14 +12,18 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
+from shared.batches.tables import ACTIVE as ACTIVE_BATCH
+from shared.batches.tables import batches
 from shared.db import now_ms
 from shared.edits import Priority
 from shared.errors import DatabaseUnavailable
 from shared.jobs.tables import QUEUED, RUNNING, jobs, workers
 from shared.telemetry.metrics import (
+    BATCH_ITEMS,
     DATABASE_UP,
     DELIVERY_AGE,
     DUE_DELIVERIES,
+    OPEN_BATCHES,
     QUEUE_AGE,
     QUEUED_JOBS,
     RUNNING_JOBS,
@@ -78,6 +82,7 @@ class DatabaseGauges(Collector):
             counts = select(table.c.engine, func.count()).where(where).group_by(table.c.engine)
             for engine, count in connection.execute(counts):
                 yield gauge, (engine,), count
+        yield from _batches(connection)
         yield from _deliveries(connection)
 
 
@@ -95,6 +100,15 @@ def _queues(connection: Connection) -> Iterator[Sample]:
         labels = (engine, Priority(priority).name.lower())
         yield QUEUED_JOBS, labels, count
         yield QUEUE_AGE, labels, age_ms[first] / 1000
+
+
+def _batches(connection: Connection) -> Iterator[Sample]:
+    open_ones = select(batches.c.status, func.count(), func.sum(batches.c.waiting))
+    for status, count, waiting in connection.execute(
+        open_ones.where(ACTIVE_BATCH).group_by(batches.c.status)
+    ):
+        yield OPEN_BATCHES, (status,), count
+        yield BATCH_ITEMS, (status,), int(waiting)
 
 
 def _deliveries(connection: Connection) -> Iterator[Sample]:

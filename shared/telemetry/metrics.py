@@ -101,6 +101,10 @@ RUNNING_JOBS = FromDatabase("towline_running_jobs", "Jobs that a worker holds", 
 WORKERS_UP = FromDatabase(
     "towline_workers", "Workers that said lately that they are up", ("engine",)
 )
+OPEN_BATCHES = FromDatabase("towline_batches_open", "Batches that have not ended", ("status",))
+BATCH_ITEMS = FromDatabase(
+    "towline_batch_items_waiting", "Items of batches that are no jobs yet", ("status",)
+)
 DUE_DELIVERIES = FromDatabase(
     "towline_webhook_deliveries_due", "Webhooks whose next try is due, and was not made"
 )

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from shared.services import Services
+from tests.batches import jsonl, lines_for, send
 from tests.broker import free_port
 from tests.crew import REPOSITORY, Crew, wait_until
 from tests.factories import Factory, a_picture
@@ -98,7 +99,10 @@ def test_every_panel_shows_what_happened(
 
 
 def happen(services: Services, server: Server, receiver: Receiver) -> None:
-    """Edits over HTTP with webhooks, one of which is not taken; jobs that fail, and that wait."""
+    """Edits over HTTP with webhooks, one of which is not taken; jobs that fail, and that wait.
+
+    And a batch.
+    """
     make = Factory(services)
     key = services.accounts.create_key("watched")
     account = services.accounts.account_of(key.text)
@@ -115,6 +119,8 @@ def happen(services: Services, server: Server, receiver: Receiver) -> None:
             editor.edit(image=image, drags=[DRAG])
     for act in ("refuse", "lose_storage"):
         make.job(account, is_stored=True, options={"act": act})
+    stored = make.image(account, is_stored=True).id
+    send(services, account, jsonl(lines_for(stored, 2)))
     services.wakeups.send("warp")
 
 
