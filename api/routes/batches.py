@@ -108,7 +108,9 @@ def get_batch(path: BatchPath) -> Any:
     if seconds is None:
         return _answer(path.batch_id)
     if not batch.status.is_final:
-        context().batch_watcher.wait(batch.id, seconds)
+        with context().watcher.seat() as has_seat:  # one of those that jobs are waited for in
+            if has_seat:
+                context().batch_watcher.wait(batch.id, seconds)
     return _answer(path.batch_id), 200, {"Preference-Applied": f"wait={seconds:.0f}"}
 
 

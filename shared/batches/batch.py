@@ -18,6 +18,7 @@ MAX_LINES = 50_000
 MAX_BYTES = 200 * 2**20
 MAX_LINE_BYTES = 2**20
 MAX_JOBS_AT_ONCE = 1_000  #: of a JSON body, which is checked before it is answered
+MAX_UNREAD = 20  #: batches of one account whose lines wait to be read
 MAX_CUSTOM_ID = 128  #: characters
 MAX_ERRORS_SHOWN = 10_000
 WHOLE = 0  #: the line of what is wrong with the batch as a whole

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, func, select, update
 
 from shared.accounts.limits import UNLIMITED, Limits
-from shared.accounts.quotas import hold_account
+from shared.accounts.quotas import QUEUED_RETRY_S, hold_account
 from shared.accounts.usage import add_usage, pixels_of_month
 from shared.audit.trail import note
 from shared.batches.acceptance import accept
-from shared.batches.batch import Batch, Invalid, Item, NewBatch
+from shared.batches.batch import MAX_UNREAD, Batch, Invalid, Item, NewBatch
 from shared.batches.rows import (
     hold_batch,
     insert_batch,
@@ -26,10 +26,17 @@ from shared.batches.rows import (
     read_invalid,
 )
 from shared.batches.state import FINAL, BatchState
-from shared.batches.tables import WAITING, batch_items, batches
+from shared.batches.tables import VALIDATING, WAITING, batch_items, batches
 from shared.batches.tally import finish, tell, with_counts
 from shared.db import announce, now_ms
-from shared.errors import BatchNotFinal, InvalidRequest, NotFound, NothingToRetry, Violation
+from shared.errors import (
+    BatchNotFinal,
+    InvalidRequest,
+    NotFound,
+    NothingToRetry,
+    TooManyQueued,
+    Violation,
+)
 from shared.ids import new_id
 from shared.jobs.job import Job, job_from_row
 from shared.jobs.moves import move_jobs
@@ -87,10 +94,12 @@ class BatchStore:
     ) -> Batch:
         """A batch whose lines are in object storage and were not looked at yet.
 
-        `completion` writes in the same transaction what an idempotency key made.
+        `TooManyQueued` if many of the account's wait for that already. `completion` writes
+        in the same transaction what an idempotency key made.
         """
         with self._database.writing() as connection:
             hold_account(connection, account_id, self._defaults)
+            _require_few_unread(connection, account_id)
             stream = {"object_key": object_key, "size_bytes": size_bytes}
             insert_batch(connection, account_id, batch_id, new, **stream)
             return self._created(connection, account_id, batch_id, completion)
@@ -282,6 +291,13 @@ class BatchStore:
             )
             for row in rows
         ]
+
+
+def _require_few_unread(connection: Connection, account_id: str) -> None:
+    mine = select(batches.c.id).where(batches.c.account_id == account_id, VALIDATING)
+    if len(connection.execute(mine.limit(MAX_UNREAD)).all()) == MAX_UNREAD:
+        said = f"{MAX_UNREAD} batches of this account wait to be read already, as many as may."
+        raise TooManyQueued(said, QUEUED_RETRY_S)
 
 
 def _stop_jobs(connection: Connection, batch_id: str, retention_ms: int) -> None:

@@ -90,7 +90,7 @@ class BatchUpkeep:
         with self._database.writing() as connection:
             rows = connection.execute(
                 update(batches)
-                .where(batches.c.id == next_one.scalar_subquery())
+                .where(batches.c.id == next_one.correlate(None).scalar_subquery())
                 .values(tended_at=now_ms(), tended_until=now_ms() + self._lease_ms)
                 .returning(*batches.c)
             ).all()

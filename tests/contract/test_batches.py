@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 
 from shared.accounts.tables import accounts
 from shared.accounts.usage import pixels_of_month, used
-from shared.batches.batch import Batch, NewBatch
+from shared.batches.batch import MAX_UNREAD, Batch, NewBatch
 from shared.batches.state import BatchState
 from shared.batches.tables import batch_items, batches
 from shared.db import now_ms
@@ -22,6 +22,7 @@ from shared.errors import (
     NotFound,
     NothingToRetry,
     StorageUnavailable,
+    TooManyQueued,
 )
 from shared.images.tables import images
 from shared.jobs.tables import jobs
@@ -313,6 +314,20 @@ def test_pixels_come_back_when_a_batch_is_canceled(services: Services, make: Fac
     assert services.leases.claim_next("warp", "worker") is None
     states = [state for _, state in results_of(services, batch)]
     assert states == ["succeeded", "canceled", "canceled", "canceled"] + 6 * [None]
+
+
+def test_an_account_is_told_to_come_back_when_many_batches_wait_to_be_read(
+    services: Services, make: Factory
+) -> None:
+    account = make.account()
+    data = jsonl(lines_for(make.image(account).id, 1))
+    for _ in range(MAX_UNREAD):
+        send(services, account, data)
+    with pytest.raises(TooManyQueued):
+        send(services, account, data)
+    send(services, make.account(), data)
+    tend(services)
+    send(services, account, data)
 
 
 def test_a_batch_that_is_read_can_be_canceled(services: Services, make: Factory) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,31 @@ def test_bytes_come_back_as_they_were_whatever_they_are(store: ObjectStore, data
     store.put(KEY, data)
     assert store.size(KEY) == len(data)
     assert store.get(KEY) == data
+
+
+@pytest.mark.parametrize("size", [0, 1, 8 * 2**20, 8 * 2**20 + 1, 20_000_000])
+def test_a_stream_is_one_object_whatever_its_pieces(store: ObjectStore, size: int) -> None:
+    data = bytes(range(251)) * (size // 251 + 1)
+    data, step = data[:size], 1_000_003
+    store.put_stream(KEY, (data[place : place + step] for place in range(0, size, step)))
+    assert store.get(KEY) == data
+    assert store.get_range(KEY, 3, 10) == data[3:13]
+    assert store.get_range(KEY, max(0, size - 4), 100) == data[-4:]
+    assert store.get_range(KEY, size, 100) == b""
+
+
+@pytest.mark.parametrize("before", [1, 12])
+def test_nothing_is_stored_when_a_stream_breaks(store: ObjectStore, before: int) -> None:
+    def pieces() -> Iterator[bytes]:
+        for _ in range(before):
+            yield b"x" * 2**20
+        raise LookupError("the client went away")
+
+    with pytest.raises(LookupError):
+        store.put_stream(KEY, pieces())
+    assert keys(store, "results/") == []
+    with pytest.raises(NotFound):
+        store.get_range(KEY, 0, 1)
 
 
 def test_nothing_is_there_when_it_was_deleted_however_often(store: ObjectStore) -> None:
