@@ -127,18 +127,24 @@ def _with_async(method: re.Match[str]) -> str:
 
 def formatted(source: str) -> str:
     """As the rest of the code."""
-    command = [
-        sys.executable,
-        "-m",
-        "ruff",
-        "format",
-        "--stdin-filename",
-        "client/towline/x.py",
-        "-",
-    ]
-    return subprocess.run(
-        command, input=source, capture_output=True, text=True, check=True, cwd=REPOSITORY
-    ).stdout
+    for command in (["check", "--fix", "--quiet"], ["format"]):
+        source = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "ruff",
+                *command,
+                "--stdin-filename",
+                "client/towline/x.py",
+                "-",
+            ],
+            input=source,
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=REPOSITORY,
+        ).stdout
+    return source
 
 
 def sources() -> dict[Path, str]:

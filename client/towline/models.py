@@ -310,7 +310,7 @@ class Batch(Model):
         return self.status in FINAL_BATCH
 
     def raise_for_status(self) -> Batch:
-        """Itself; `BatchRejected` if none of it was run. That jobs of it failed is no error here."""
+        """Itself; `BatchRejected` if none of it was run. Jobs that failed are no error here."""
         if self.status == "rejected":
             first = self.errors[0] if self.errors else None
             where = f" Line {first.line}: {first.detail} ({first.code})." if first else ""

@@ -6,7 +6,6 @@ import json
 import random
 import time
 from collections.abc import Generator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from towline._core.backoff import is_worth_repeating, pause_s
@@ -113,6 +112,6 @@ def _told(event: Event) -> JobEvent:
     except ValueError:
         raise UnreadableAnswer("An event of the stream is no JSON.") from None
     kind = KINDS.get(event.kind)
-    if kind is None:
+    if kind is None or not isinstance(data, dict):
         return OtherEvent(id=event.id, kind=event.kind, raw=data if isinstance(data, dict) else {})
-    return replace(decode(kind, data), id=event.id)
+    return decode(kind, {**data, "id": event.id})
