@@ -127,7 +127,7 @@ def _with_async(method: re.Match[str]) -> str:
 
 def formatted(source: str) -> str:
     """As the rest of the code."""
-    for command in (["check", "--fix", "--quiet"], ["format"]):
+    for command in (["check", "--fix", "--quiet", "--select", "I"], ["format"]):
         source = subprocess.run(
             [
                 sys.executable,

@@ -114,4 +114,5 @@ def _told(event: Event) -> JobEvent:
     kind = KINDS.get(event.kind)
     if kind is None or not isinstance(data, dict):
         return OtherEvent(id=event.id, kind=event.kind, raw=data if isinstance(data, dict) else {})
-    return decode(kind, {**data, "id": event.id})
+    told: StatusEvent | ProgressEvent | CandidateEvent = decode(kind, {**data, "id": event.id})
+    return told
