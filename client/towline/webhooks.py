@@ -77,6 +77,18 @@ def verify_webhook(
     return event
 
 
+def sign(secret: str, event_id: str, at: datetime, body: bytes) -> dict[str, str]:
+    """The headers of a message, as the service would send it: for tests of your receiver."""
+    timestamp = str(int(at.timestamp()))
+    signed = f"{event_id}.{timestamp}.".encode() + body
+    signature = base64.b64encode(hmac.digest(_key_of(secret), signed, hashlib.sha256)).decode()
+    return {
+        "webhook-id": event_id,
+        "webhook-timestamp": timestamp,
+        "webhook-signature": f"{VERSION},{signature}",
+    }
+
+
 def _headers(headers: Mapping[str, str]) -> tuple[str, str, list[bytes]]:
     found = {str(name).lower(): value for name, value in headers.items()}
     try:

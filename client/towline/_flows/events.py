@@ -21,11 +21,6 @@ from towline.models import CandidateEvent, JobEvent, OtherEvent, ProgressEvent, 
 if TYPE_CHECKING:
     from towline._core.effects import Request
 
-KINDS: dict[str, type[StatusEvent | ProgressEvent | CandidateEvent]] = {
-    "status": StatusEvent,
-    "progress": ProgressEvent,
-    "candidate": CandidateEvent,
-}
 COME_BACK_S = 2.0  #: unless the stream says another time
 SIGN_OF_LIFE_S = 40.0  #: without one the connection is dead
 
@@ -111,8 +106,14 @@ def _told(event: Event) -> JobEvent:
         data = json.loads(event.data)
     except ValueError:
         raise UnreadableAnswer("An event of the stream is no JSON.") from None
-    kind = KINDS.get(event.kind)
-    if kind is None or not isinstance(data, dict):
-        return OtherEvent(id=event.id, kind=event.kind, raw=data if isinstance(data, dict) else {})
-    told: StatusEvent | ProgressEvent | CandidateEvent = decode(kind, {**data, "id": event.id})
-    return told
+    if not isinstance(data, dict):
+        raise UnreadableAnswer("An event of the stream is no object.")
+    data = {**data, "id": event.id}
+    match event.kind:
+        case "status":
+            return decode(StatusEvent, data)
+        case "progress":
+            return decode(ProgressEvent, data)
+        case "candidate":
+            return decode(CandidateEvent, data)
+    return OtherEvent(id=event.id, kind=event.kind, raw=data)

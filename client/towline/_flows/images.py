@@ -10,6 +10,7 @@ It keeps the image for as long again, as an upload would.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,6 @@ from towline._flows.transfers import put
 from towline.models import Deleted, Image, Model
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from towline._core.effects import Answer, Payload
 
 SENT_UNASKED_BYTES = 64 * 1024
