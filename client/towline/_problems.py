@@ -14,11 +14,17 @@ from towline._failures import (
 __all__ = [
     "AccountExists",
     "AlphaNotSupported",
+    "BatchEmpty",
+    "BatchNotFinal",
+    "BatchPixelsSpent",
+    "BatchTooLarge",
+    "BatchUnreadable",
     "BodyTooLarge",
     "CanvasTooLong",
     "ConflictingFields",
     "DatabaseUnavailable",
     "DragNotReachable",
+    "DuplicateCustomId",
     "DuplicateHandle",
     "DuplicateTarget",
     "EdgePointMovesInward",
@@ -38,6 +44,8 @@ __all__ = [
     "JobNotFinal",
     "KeyReplaced",
     "LengthRequired",
+    "LineTooLong",
+    "MalformedLine",
     "MalformedRequest",
     "MaskEmpty",
     "MaskEmptyOnCanvas",
@@ -45,6 +53,7 @@ __all__ = [
     "MethodNotAllowed",
     "MissingField",
     "NotFound",
+    "NothingToRetry",
     "OptionNotSupported",
     "OptionOutOfRange",
     "OutOfRange",
@@ -150,6 +159,18 @@ class JobNotFinal(Conflict):
     own_code = "job_not_final"
 
 
+class BatchNotFinal(Conflict):
+    """The batch has not ended."""
+
+    own_code = "batch_not_final"
+
+
+class NothingToRetry(Conflict):
+    """Nothing of the batch can be retried."""
+
+    own_code = "nothing_to_retry"
+
+
 class IdempotencyKeyInFlight(Conflict):
     """Another request with this `Idempotency-Key` is at work."""
 
@@ -190,6 +211,12 @@ class ImageTooLarge(RequestError):
     """The image is too large."""
 
     own_code = "image_too_large"
+
+
+class BatchTooLarge(RequestError):
+    """The batch is too large."""
+
+    own_code = "batch_too_large"
 
 
 class BodyTooLarge(RequestError):
@@ -402,6 +429,42 @@ class EngineUnavailable(InvalidRequest):
     own_code = "engine_unavailable"
 
 
+class MalformedLine(InvalidRequest):
+    """`malformed_line`."""
+
+    own_code = "malformed_line"
+
+
+class LineTooLong(InvalidRequest):
+    """`line_too_long`."""
+
+    own_code = "line_too_long"
+
+
+class DuplicateCustomId(InvalidRequest):
+    """`duplicate_custom_id`."""
+
+    own_code = "duplicate_custom_id"
+
+
+class BatchUnreadable(InvalidRequest):
+    """`batch_unreadable`."""
+
+    own_code = "batch_unreadable"
+
+
+class BatchEmpty(InvalidRequest):
+    """`batch_empty`."""
+
+    own_code = "batch_empty"
+
+
+class BatchPixelsSpent(InvalidRequest):
+    """`batch_pixels_spent`."""
+
+    own_code = "batch_pixels_spent"
+
+
 class OptionOutOfRange(InvalidRequest):
     """`option_out_of_range`."""
 
@@ -470,6 +533,8 @@ BY_CODE: dict[str, type[APIError]] = {
     "image_in_use": ImageInUse,
     "image_not_uploaded": ImageNotUploaded,
     "job_not_final": JobNotFinal,
+    "batch_not_final": BatchNotFinal,
+    "nothing_to_retry": NothingToRetry,
     "idempotency_key_in_flight": IdempotencyKeyInFlight,
     "endpoint_disabled": EndpointDisabled,
     "too_many_endpoints": TooManyEndpoints,
@@ -477,6 +542,7 @@ BY_CODE: dict[str, type[APIError]] = {
     "idempotency_key_gone": IdempotencyKeyGone,
     "length_required": LengthRequired,
     "image_too_large": ImageTooLarge,
+    "batch_too_large": BatchTooLarge,
     "body_too_large": BodyTooLarge,
     "unsupported_image_type": UnsupportedImageType,
     "unsupported_media_type": UnsupportedMediaType,
@@ -512,6 +578,12 @@ BY_CODE: dict[str, type[APIError]] = {
     "mask_size_mismatch": MaskSizeMismatch,
     "image_not_found": ImageNotFound,
     "engine_unavailable": EngineUnavailable,
+    "malformed_line": MalformedLine,
+    "line_too_long": LineTooLong,
+    "duplicate_custom_id": DuplicateCustomId,
+    "batch_unreadable": BatchUnreadable,
+    "batch_empty": BatchEmpty,
+    "batch_pixels_spent": BatchPixelsSpent,
     "option_out_of_range": OptionOutOfRange,
     "option_not_supported": OptionNotSupported,
     "alpha_not_supported": AlphaNotSupported,

@@ -15,7 +15,9 @@ from towline._failures import BatchRejected, JobCanceled, JobExpired, JobFailed,
 
 JobStatus = Literal["queued", "running", "succeeded", "failed", "canceled", "expired"]
 BatchStatus = Literal["validating", "running", "completed", "canceled", "rejected"]
-ItemStatus = Literal["queued", "running", "succeeded", "failed", "canceled", "expired", "invalid"]
+ItemStatus = Literal[
+    "queued", "running", "succeeded", "failed", "canceled", "expired", "invalid", "deleted"
+]
 DeliveryStatus = Literal["pending", "succeeded", "failed"]
 
 FINAL_JOB = frozenset({"succeeded", "failed", "canceled", "expired"})
@@ -294,12 +296,12 @@ class Batch(Model):
     created_at: datetime
     accepted_at: datetime | None
     finished_at: datetime | None
-    expires_at: datetime | None
     counts: BatchCounts
-    lines: BatchLines | None = None
+    lines: BatchLines
     on_invalid: Literal["reject", "skip"] = "reject"
     errors: tuple[Violation, ...] = ()
     errors_truncated: bool = False
+    cancel_requested: bool = False
     retried_from: str | None = None
     webhook: JobWebhook | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -342,7 +344,7 @@ class BatchItem(Model):
     @property
     def is_final(self) -> bool:
         """Whether it has ended."""
-        return self.status in FINAL_JOB or self.status == "invalid"
+        return self.status in FINAL_JOB or self.status in ("invalid", "deleted")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -198,7 +198,9 @@ def test_a_cancel_may_be_repeated_when_the_job_has_ended(client: Any, image: Any
     assert client.jobs.cancel(done.id).status == done.status
 
 
-@pytest.mark.parametrize("thing", ["jobs", "images", "webhook_endpoints", "webhook_deliveries"])
+@pytest.mark.parametrize(
+    "thing", ["jobs", "images", "batches", "webhook_endpoints", "webhook_deliveries"]
+)
 @pytest.mark.parametrize("its_id", ["x", "../account", f"job_{NOBODY}"])
 def test_a_thing_is_not_found_when_nothing_has_its_id(client: Any, thing: str, its_id: str) -> None:
     with pytest.raises(towline.NotFound):
@@ -279,11 +281,6 @@ def test_engines_and_the_account_are_told_when_they_are_asked_for(client: Any) -
 
 @pytest.fixture
 def batches(client: Any) -> Any:
-    """`client.batches`, where the service has them."""
-    try:
-        next(iter(client.batches.list()), None)
-    except towline.NotFound:
-        pytest.skip("this service has no batches yet")
     return client.batches
 
 
@@ -296,7 +293,9 @@ def test_a_batch_is_seen_to_its_end_when_it_is_waited_for(
     client: Any, batches: Any, image: Any, tmp_path: Path
 ) -> None:
     label = uuid4().hex
-    batch = batches.create(_edits(image, 3), metadata={"test": label})
+    told = {"url": "https://app.example/", "events": ["batch.completed", "batch.canceled"]}
+    batch = batches.create(_edits(image, 3), metadata={"test": label}, webhook=told)
+    assert (batch.webhook.url, batch.webhook.events) == (told["url"], tuple(told["events"]))
     assert batch.status in ("validating", "running", "completed")
     done = batches.wait(batch)
     assert (done.id, done.status, done.is_final) == (batch.id, "completed", True)
@@ -314,12 +313,15 @@ def test_a_batch_is_seen_to_its_end_when_it_is_waited_for(
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         lines = archive.read("results.jsonl").splitlines()
-    assert len(names) == 4
+    assert names == [*[f"pictures/0000{n}-edit_{n}.png" for n in (1, 2, 3)], "results.jsonl"]
+    files = [json.loads(line)["result"]["candidates"][0]["file"] for line in lines]
+    assert files == names[:3]
     assert [json.loads(line)["custom_id"] for line in lines] == [each.custom_id for each in items]
     assert batch.id in [each.id for each in batches.list(status="completed")]
-    with pytest.raises(towline.Conflict) as caught:
+    with pytest.raises(errors.NothingToRetry):
         batches.retry(batch)
-    assert caught.value.code == "nothing_to_retry"
+    with pytest.raises(errors.BatchEmpty):
+        batches.create([])
 
 
 def test_a_batch_of_a_file_is_taken_as_it_is(batches: Any, image: Any, tmp_path: Path) -> None:
@@ -346,8 +348,32 @@ def test_each_bad_line_of_a_batch_is_named(batches: Any, image: Any, on_invalid:
     else:
         assert (done.status, done.counts.succeeded, done.counts.invalid) == ("completed", 2, 1)
         (item,) = [each for each in batches.results(done) if each.status == "invalid"]
-        assert (item.line, item.error.code) == (2, "invalid_request")
+        assert (item.line, item.error.code) == (2, "point_outside_image")
         assert item.error.errors[0].code == "point_outside_image"
+
+
+def test_every_kind_of_bad_line_is_told(batches: Any, image: Any, tmp_path: Path) -> None:
+    good, other = _edits(image, 2)
+    nameless = {name: value for name, value in good.items() if name != "custom_id"}
+    two_things = {**other, "priority": "urgent", "nonsense": 1}
+    lines = [good, "{", nameless, {**good}, [1], two_things, {**other, "custom_id": 5}]
+    path = tmp_path / "edits.jsonl"
+    path.write_text("\n".join(each if each == "{" else json.dumps(each) for each in lines))
+    done = batches.wait(batches.create(path, on_invalid="skip"))
+    told = {(each.line, each.custom_id, each.pointer, each.code) for each in done.errors}
+    assert told == {
+        (2, None, "", "malformed_line"),
+        (3, None, "/custom_id", "missing_field"),
+        (4, "edit 1", "/custom_id", "duplicate_custom_id"),
+        (5, None, "", "malformed_line"),
+        (6, "edit 2", "/priority", "out_of_range"),
+        (6, "edit 2", "/nonsense", "unknown_field"),
+        (7, None, "/custom_id", "wrong_type"),
+    }
+    items = {each.line: each for each in batches.results(done)}
+    assert items[1].status == "succeeded"
+    assert items[6].error.code == "invalid_request"
+    assert {each.code for each in items[6].error.errors} == {"out_of_range", "unknown_field"}
 
 
 def test_a_cancel_of_a_batch_may_be_repeated(batches: Any, image: Any) -> None:

@@ -22,7 +22,7 @@ from towline._core.patience import AWAY_S, Patience
 from towline._core.pictures import content_type_of, size_of
 from towline._core.sse import EventReader
 from towline._failures import ConnectionFailed, UnreadableAnswer
-from towline.models import Engine, Image, Job
+from towline.models import Engine, Image, Job, KeyInfo
 from towline.testing import FakeTowline
 
 KEY = "tow_visible_SECRETPART"
@@ -63,7 +63,8 @@ def test_retry_after_is_read_in_both_forms(header: str | None, seconds: float | 
     ("status", "code", "again"),
     [(400, "malformed_request", False), (401, "unauthorized", False), (404, "not_found", False),
      (408, "unknown", True), (409, "idempotency_key_in_flight", True),
-     (409, "job_not_final", False), (410, "idempotency_key_gone", False), (422, "invalid_request", False),
+     (409, "job_not_final", False), (410, "idempotency_key_gone", False),
+     (422, "invalid_request", False),
      (429, "rate_limited", True), (500, "internal_error", True), (501, "unknown", False),
      (502, "unknown", True), (503, "storage_unavailable", True), (504, "unknown", True)],
 )  # fmt: skip
@@ -139,6 +140,11 @@ def test_an_answer_is_unreadable_when_it_has_another_form(change: dict[str, Any]
         decode(Image, {name: value for name, value in IMAGE.items() if name != "id"})
     with pytest.raises(UnreadableAnswer):
         decode(Image, [IMAGE])
+
+
+def test_what_may_be_absent_is_none_when_an_older_service_does_not_say_it() -> None:
+    told = decode(KeyInfo, {"id": "k", "scopes": None, "created_at": "2026-11-24T16:00:00Z"})
+    assert (told.name, told.expires_at, told.scopes) == (None, None, ())
 
 
 def test_a_state_that_is_new_is_no_error(faked: Any, fake: FakeTowline) -> None:

@@ -35,7 +35,7 @@ def _reader(kind: Any) -> Read:
         return _optional(_reader(next(each for each in arguments if each is not type(None))))
     if origin is tuple:
         each = _reader(arguments[0])
-        return lambda data: tuple(each(item) for item in _expect(list, data))
+        return lambda data: tuple(each(item) for item in _expect((list, type(None)), data) or ())
     if origin is Mapping:
         value = _reader(arguments[1])
         return lambda data: {name: value(item) for name, item in _expect(dict, data).items()}
@@ -49,11 +49,17 @@ def _reader(kind: Any) -> Read:
 def _model_reader(model: Any) -> Read:
     hints = get_type_hints(model)
     known = {each.name: _reader(hints[each.name]) for each in dataclasses.fields(model)}
+    optional = [
+        each.name
+        for each in dataclasses.fields(model)
+        if type(None) in get_args(hints[each.name]) and each.default is dataclasses.MISSING
+    ]
     keeps_raw = known.pop("raw", None) is not None
 
     def read(data: Any) -> Any:
         found = _expect(dict, data)
         values = {name: known[name](found[name]) for name in known if name in found}
+        values |= {name: None for name in optional if name not in found}
         if keeps_raw:
             values["raw"] = found
         return model(**values)

@@ -75,10 +75,9 @@ def _query(
 ) -> list[tuple[str, str]]:
     told = webhook_json(webhook) or {}
     query = given(on_invalid=None if on_invalid == "reject" else on_invalid)
-    query += [
-        (f"webhook.{name}", value if isinstance(value, str) else ",".join(value))
-        for name, value in told.items()
-    ]
+    for name, value in told.items():
+        values = [value] if isinstance(value, str) else value
+        query += [(f"webhook.{name}", each) for each in values]
     return query + [(f"metadata.{name}", value) for name, value in (metadata or {}).items()]
 
 

@@ -50,11 +50,11 @@ class Batches:
             "created_at": now(),
             "accepted_at": None,
             "finished_at": None,
-            "expires_at": None,
             "lines": {"read": 0},
             "on_invalid": on_invalid,
             "errors": [],
             "errors_truncated": False,
+            "cancel_requested": False,
             "retried_from": None,
             "webhook": webhook,
             "metadata": labels,
@@ -101,23 +101,25 @@ class Batches:
                 job = self._jobs.submit(line["body"], batch=batch.shown["id"])
                 line["job"] = job["id"]
 
-    def _read_line(self, text: bytes, seen: set[str]) -> tuple[Any, str | None, list[Any]]:
+    def _read_line(self, text: bytes, seen: set[str]) -> tuple[Any, str | None, list[Wrong]]:
+        """The edit of a line, what it is called, and what is wrong with it."""
         try:
             body = json.loads(text)
         except ValueError:
-            return None, None, [("", "malformed_request", "the line is not JSON")]
+            body = None
         if not isinstance(body, dict):
-            return None, None, [("", "wrong_type", "expected a JSON object")]
-        custom_id = body.pop("custom_id", None)
+            return None, None, [("", "malformed_line", "the line is no JSON object")]
+        is_there, custom_id = "custom_id" in body, body.pop("custom_id", None)
+        wrong = self._jobs.wrong_with(body)
         if not isinstance(custom_id, str):
-            wrong = ("/custom_id", "missing_field", "a custom_id is needed")
-            return body, None, [wrong, *self._jobs.wrong_with(body)]
-        wrong_lines = self._jobs.wrong_with(body)
-        if custom_id in seen:
-            said = f"an earlier line has the custom_id {custom_id}"
-            wrong_lines.insert(0, ("/custom_id", "duplicate_custom_id", said))
-        seen.add(custom_id)
-        return body, custom_id, wrong_lines
+            code = "wrong_type" if is_there else "missing_field"
+            return body, None, [("/custom_id", code, "a custom_id is needed"), *wrong]
+        if not wrong and custom_id in seen:
+            said = f"another line before it is called {custom_id!r}"
+            wrong = [("/custom_id", "duplicate_custom_id", said)]
+        if not wrong:
+            seen.add(custom_id)
+        return body, custom_id, wrong
 
     def show(self, batch_id: str, *, with_errors: bool = True) -> Json:
         batch = self.all[batch_id]
@@ -144,7 +146,7 @@ class Batches:
             for line in batch.lines:
                 if line.get("job"):
                     self._jobs.finish(line["job"], "canceled")
-            batch.shown.update(status="canceled", finished_at=now())
+            batch.shown.update(status="canceled", finished_at=now(), cancel_requested=True)
             self._announce("batch.canceled", batch)
         return self.show(batch_id)
 
@@ -175,7 +177,9 @@ class Batches:
         if line.get("wrong"):
             names = ("pointer", "code", "detail")
             wrong = [dict(zip(names, each, strict=True)) for each in line["wrong"]]
-            error = {"code": "invalid_request", "message": wrong[0]["detail"], "retryable": False}
+            codes = {each["code"] for each in wrong}
+            code = codes.pop() if len(codes) == 1 else "invalid_request"
+            error = {"code": code, "message": wrong[0]["detail"], "retryable": False}
             error["errors"] = wrong
         return {
             "line": line["line"],

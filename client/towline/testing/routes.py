@@ -183,14 +183,13 @@ def delete_job(call: Call) -> httpx.Response:
 def submit_batch(call: Call) -> httpx.Response:
     if call.request.headers.get("Content-Type") != "application/jsonl":
         raise Refusal("unsupported_media_type", "The fake takes `application/jsonl` alone.")
-    labels, webhook = {}, {}
-    for name, value in call.query.items():
-        head, _, tail = name.partition(".")
-        if head == "metadata":
-            labels[tail] = value
-        if head == "webhook":
-            webhook[tail] = value.split(",") if tail == "events" else value
-    told = {"events": ["*"], **webhook} if webhook else None
+    if not call.body:
+        raise invalid([("", "batch_empty", "there is no job in it")])
+    events = call.request.url.params.get_list("webhook.events") or ["*"]
+    url = call.query.get("webhook.url")
+    told = None if url is None else {"url": url, "events": events}
+    given = {name.partition("."): value for name, value in call.query.items()}
+    labels = {tail: value for (head, _, tail), value in given.items() if head == "metadata"}
     on_invalid = call.query.get("on_invalid", "reject")
     return said(call.fake.batches.add(call.body, on_invalid, told, labels), 202)
 
@@ -233,11 +232,15 @@ def batch_archive(call: Call) -> httpx.Response:
     file, lines = io.BytesIO(), []
     with zipfile.ZipFile(file, "w") as archive:
         for item in call.fake.batches.items(call.part, 0):
-            lines.append(json.dumps(item))
-            for candidate in (item["result"] or {}).get("candidates", []):
-                name = f"{item['custom_id']}-{candidate['index']}.png"
+            candidates = (item["result"] or {}).get("candidates", [])
+            for candidate in candidates:
+                which = f"-{candidate['index']}" if len(candidates) > 1 else ""
+                stem = re.sub(r"[^\w.-]", "_", item["custom_id"])
+                del candidate["url"]
+                candidate["file"] = f"pictures/{item['line']:05d}-{stem}{which}.png"
                 key = f"results/{item['job']}/{candidate['index']}"
-                archive.writestr(name, call.fake.store.objects[key])
+                archive.writestr(candidate["file"], call.fake.store.objects[key])
+            lines.append(json.dumps(item))
         archive.writestr("results.jsonl", "\n".join(lines) + "\n")
     kind = {"Content-Type": "application/zip"}
     return httpx.Response(200, headers=kind, content=file.getvalue())
