@@ -8,7 +8,7 @@ from typing import Any
 
 from towline._core.payloads import as_json
 from towline.testing.jobs import FINAL, Jobs
-from towline.testing.refusals import Refusal
+from towline.testing.refusals import Refusal, Wrong
 from towline.testing.store import Json, Store, found, now
 from towline.testing.webhooks import Webhooks
 
