@@ -21,6 +21,7 @@ from towline._core.effects import Answer, Flow, send, sleep
 from towline._failures import (
     UNKNOWN,
     APIError,
+    ConfigurationError,
     Conflict,
     InvalidRequest,
     LimitExceeded,
@@ -44,7 +45,7 @@ def call(
     absent: what it means that a repeat of a deletion finds nothing.
     """
     deadline = context.deadline(ask)
-    repeats = in_flight = 0
+    repeats = 0
     while True:
         try:
             answer = yield from send(context.request(ask, deadline))
@@ -53,11 +54,10 @@ def call(
             if absent is not None and repeats and is_absent(failure):
                 return absent()
             waits_for_itself = isinstance(failure, APIError) and failure.code == IN_FLIGHT
-            used = 0 if waits_for_itself and context.max_retries else repeats
+            used = 0 if waits_for_itself else repeats
             pause = next_pause_s(failure, used, context.max_retries, deadline)
             if pause is None:
                 raise
-        in_flight += waits_for_itself
         repeats += not waits_for_itself
         yield from sleep(pause)
 
@@ -94,11 +94,11 @@ def json_of(answer: Answer) -> Any:
 
 
 def accepted(answer: Answer) -> Answer:
-    """The answer, if it is a 2xx; `APIError`, or `UnreadableAnswer` for what is none of it."""
+    """The answer, if it is a 2xx; `APIError`, or `ConfigurationError` for a redirect."""
     if 200 <= answer.status < 300:
         return answer
     if answer.status < 400:
-        raise UnreadableAnswer(
+        raise ConfigurationError(
             f"The address answers {answer.status}, a redirect; give the one that it leads to."
         )
     raise refusal(answer)

@@ -62,6 +62,7 @@ class Context:
     ) -> Context:
         """From what was given, then from the environment; `ConfigurationError`."""
         url = (base_url or os.environ.get(URL_VARIABLE) or DEFAULT_URL).strip().rstrip("/")
+        url = url.removesuffix("/v1")
         key = (api_key or os.environ.get(KEY_VARIABLE) or "").strip()
         _require_url(url)
         if not key:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 SENT_UNASKED_BYTES = 64 * 1024
 SENT_DIRECTLY_BYTES = 2**20  #: above: straight into object storage
+DECODED_S = 40.0  #: what a large picture takes the service, beyond the usual
 PUTS = 3  #: how often bytes are put before it is given up
 AGAIN = frozenset({"upload_mismatch", "image_not_uploaded", "not_found"})
 
@@ -92,7 +93,14 @@ def _upload(context: Context, payload: Payload, deadline: float) -> Flow[Image]:
 def _send(context: Context, payload: Payload, content_type: str, deadline: float) -> Flow[Image]:
     headers = {"Content-Type": content_type}
     path = address("images")
-    ask = Ask(method="POST", path=path, headers=headers, body=payload, deadline=deadline)
+    ask = Ask(
+        method="POST",
+        path=path,
+        headers=headers,
+        body=payload,
+        wait_s=DECODED_S,
+        deadline=deadline,
+    )
     return (yield from call(context, ask, model(Image)))
 
 
@@ -129,7 +137,7 @@ def _put(
             target = announced.upload
             yield from put(context, target.url, target.headers, picture.payload, deadline)
             path = address("images", announced.id, "complete")
-            ask = Ask(method="POST", path=path, deadline=deadline)
+            ask = Ask(method="POST", path=path, wait_s=DECODED_S, deadline=deadline)
             return (yield from call(context, ask, model(Image)))
         except APIError as error:
             if not left or not (error.status == 403 or error.code in AGAIN):
