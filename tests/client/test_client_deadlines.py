@@ -1,4 +1,4 @@
-"""A server that says a little from time to time does not hold a call for longer than it may take."""
+"""A server that says a little from time to time holds no call for longer than it may take."""
 
 from __future__ import annotations
 
