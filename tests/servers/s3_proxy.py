@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 LATE_S = 30.0
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST
 
 
 @dataclass
@@ -26,6 +29,7 @@ class Exchange:
     answer: bytes = b""
     answer_headers: list[tuple[str, str]] = field(default_factory=list)
     announced_bytes: int | None = None  #: Content-Length of the answer, if not the right one
+    is_reset: bool = False  #: the connection ends with RST, if there is no answer
 
 
 Behaviour = Callable[[Exchange], None]
@@ -99,6 +103,9 @@ class S3Proxy:
                 self.close_connection = True
                 if exchange.status:
                     self._answer(exchange)
+                elif exchange.is_reset:
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                    self.connection.close()
 
             do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = handle_any
 

@@ -1,0 +1,1 @@
+"""What the client knows without sending anything: requests, answers, pauses, decoding."""

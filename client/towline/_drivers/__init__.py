@@ -1,0 +1,1 @@
+"""What runs the flows: `blocking`, and `asynchronous` for asyncio. Step by step alike."""
