@@ -21,6 +21,7 @@ from api.app import create_app
 from api.context import EXTENSION
 from api.routes.metrics import FOLDER, FOLDER_PREFIX
 from shared.services import build_services
+from shared.telemetry.tracing import start_tracing, stop_tracing
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -82,6 +83,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "control_socket_disable": True,
             "when_ready": _second_is_quicker,
             "post_worker_init": _end_waits_first,
+            "worker_exit": _send_last_spans,
             "child_exit": _forget_metrics_of,
             "on_exit": _forget_metrics,
             "accesslog": None,
@@ -94,7 +96,12 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         """The app of one worker process."""
+        start_tracing("api")
         return create_app(build_services(self._settings))
+
+
+def _send_last_spans(_arbiter: Any, _worker: Any) -> None:
+    stop_tracing()
 
 
 def _forget_metrics_of(_: Any, worker: Any) -> None:

@@ -19,6 +19,7 @@ from celery import signals
 
 from shared.engines import ENGINES
 from shared.queue import MAINTENANCE, SWEEP, WEBHOOKS, working_app
+from shared.telemetry.tracing import stop_tracing
 from worker.batches import Tender
 from worker.batching import Batched, Limits
 from worker.claims import Claims
@@ -106,6 +107,7 @@ def run_worker(
         intake.wait_until_empty()
         if deliverer is not None:
             deliverer.wait_until_idle()
+    stop_tracing()
     return int(worker.exitcode or 0)
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from shared.telemetry.tracing import add_trace
+
 if TYPE_CHECKING:
     from shared.settings import Settings
 
@@ -19,6 +21,7 @@ def set_up_logging(settings: Settings) -> None:
     )
     shared_steps: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_trace,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
