@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
 from prometheus_client.multiprocess import mark_process_dead
 
@@ -47,6 +48,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 _linger(conn.sock)
                 conn.sock.shutdown(socket.SHUT_RDWR)  # nothing is left to wait for
         return goes_on
+
+
+class Log(Logger):  # type: ignore[misc]
+    """gunicorn's own lines, in the form of all others (`shared/telemetry/logging.py`)."""
+
+    def setup(self, cfg: Any) -> None:
+        """No handler here: the root's has them."""
+        super().setup(cfg)
+        self.error_log.propagate = True
 
 
 def _linger(connection: socket.socket) -> None:
@@ -87,7 +97,8 @@ class Server(BaseApplication):  # type: ignore[misc]
             "child_exit": _forget_metrics_of,
             "on_exit": _forget_metrics,
             "accesslog": None,
-            "errorlog": "-",
+            "errorlog": None,
+            "logger_class": Log,
             "loglevel": settings.log_level.lower(),
         }
         for name, value in options.items():

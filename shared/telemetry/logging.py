@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def set_up_logging(settings: Settings) -> None:
-    """Send our events and everybody else's log records to stderr in one form."""
+    """Send our events, everybody else's log records and warnings to stderr in one form."""
     is_json = settings.log_format == "json" or (
         settings.log_format == "auto" and not sys.stderr.isatty()
     )
@@ -53,3 +53,4 @@ def set_up_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
+    logging.captureWarnings(True)  # those of Python and of libraries
