@@ -11,6 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from shared.telemetry.tracing import span
+from tests.batches import jsonl, lines_for, send, tend
 from tests.broker import free_port
 from tests.collector import Collector, Seen, tree
 from tests.crew import Crew, wait_until
@@ -255,6 +257,22 @@ def test_an_end_that_no_worker_made_is_in_the_trace_of_the_job(
     for seen, job in ((expired, late), (canceled, unwanted)):
         (submit,) = tracing.named("submit job", job_id=job.id)
         assert (seen.trace, seen.parent) == (submit.trace, submit.id)
+
+
+def test_each_item_of_a_batch_has_a_trace_of_its_own(tracing: Collector, make: Factory) -> None:
+    account = make.account()
+    image = make.image(account).id
+    batch = send(make.services, account, jsonl(lines_for(image, 3)))
+    with span("whatever goes on here"):
+        tend(make.services)
+    jobs = make.services.jobs.page(account, limit=9)
+    wait_until(lambda: len(tracing.named("submit job", batch_id=batch.id)) == 3)
+    submits = {seen.attributes["towline.job_id"]: seen for seen in tracing.named("submit job")}
+    assert len({seen.trace for seen in submits.values()}) == 3
+    assert {seen.parent for seen in submits.values()} == {""}
+    for job in jobs:
+        seen = submits[job.id]
+        assert (job.trace_context or "").startswith(f"00-{seen.trace}-{seen.id}-")
 
 
 @ON_SQLITE
