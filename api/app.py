@@ -31,6 +31,7 @@ from api.routes.webhooks import webhooks
 from api.scopes import require_declared_scopes
 from api.strict_json import StrictRequest
 from api.studio import studio
+from api.tracing import register_tracing
 from api.waiting import FinalWatcher
 from shared.errors import InvalidRequest, Violation
 from shared.gauges import DatabaseGauges
@@ -114,6 +115,7 @@ def create_app(services: Services) -> OpenAPI:
     app.url_map.converters.update(
         image=_ImageId, job=_JobId, batch=_BatchId, endpoint=_EndpointId, delivery=_DeliveryId
     )
+    register_tracing(app)
     register_cors(app)
     register_identification(app)
     app.before_request(_refuse_query)

@@ -38,12 +38,17 @@ def register_identification(app: Flask) -> None:
 
 
 def _name_request() -> None:
-    """The caller's `X-Request-Id` if it is a sane token, else one of ours."""
+    """The caller's `X-Request-Id` if it is a sane token, else one of ours.
+
+    Each line that is logged from now on has it, and the job's id if the address has one.
+    """
     g.started = time.monotonic()
     given = request.headers.get("X-Request-Id", "")
     g.request_id = given if _SANE.fullmatch(given) else uuid.uuid4().hex
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request=g.request_id)
+    if job_id := (request.view_args or {}).get("job_id"):
+        structlog.contextvars.bind_contextvars(job=job_id)
 
 
 def _authorize() -> None:

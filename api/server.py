@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
 from prometheus_client.multiprocess import mark_process_dead
 
@@ -21,6 +22,7 @@ from api.app import create_app
 from api.context import EXTENSION
 from api.routes.metrics import FOLDER, FOLDER_PREFIX
 from shared.services import build_services
+from shared.telemetry.tracing import start_tracing, stop_tracing
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -46,6 +48,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 _linger(conn.sock)
                 conn.sock.shutdown(socket.SHUT_RDWR)  # nothing is left to wait for
         return goes_on
+
+
+class Log(Logger):  # type: ignore[misc]
+    """gunicorn's own lines, in the form of all others (`shared/telemetry/logging.py`)."""
+
+    def setup(self, cfg: Any) -> None:
+        """No handler here: the root's has them."""
+        super().setup(cfg)
+        self.error_log.propagate = True
 
 
 def _linger(connection: socket.socket) -> None:
@@ -82,10 +93,12 @@ class Server(BaseApplication):  # type: ignore[misc]
             "control_socket_disable": True,
             "when_ready": _second_is_quicker,
             "post_worker_init": _end_waits_first,
+            "worker_exit": _send_last_spans,
             "child_exit": _forget_metrics_of,
             "on_exit": _forget_metrics,
             "accesslog": None,
-            "errorlog": "-",
+            "errorlog": None,
+            "logger_class": Log,
             "loglevel": settings.log_level.lower(),
         }
         for name, value in options.items():
@@ -94,7 +107,12 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         """The app of one worker process."""
+        start_tracing("api")
         return create_app(build_services(self._settings))
+
+
+def _send_last_spans(_arbiter: Any, _worker: Any) -> None:
+    stop_tracing()
 
 
 def _forget_metrics_of(_: Any, worker: Any) -> None:

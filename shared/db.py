@@ -35,6 +35,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
 from shared.errors import DatabaseUnavailable
+from shared.telemetry.statements import trace_statements
+from shared.telemetry.tracing import detail, is_tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -147,6 +149,8 @@ class Database:
         self.engine = _make_engine(url)
         if prepares and self.engine.dialect.name == "postgresql":
             event.listen(self.engine, "do_execute", _prepare)
+        if is_tracing():
+            trace_statements(self.engine)
         self._listeners: dict[str, Callable[[], None]] = {}
 
     def after_commit(self, topic: str, call: Callable[[], None]) -> None:
@@ -161,13 +165,13 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that only reads: one consistent view."""
-        with self._transaction(_READING) as connection:
+        with detail("read"), self._transaction(_READING) as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that writes; committed on leaving, rolled back on an exception."""
-        with self._transaction(_WRITING) as connection:
+        with detail("write"), self._transaction(_WRITING) as connection:
             yield connection
 
     @contextmanager

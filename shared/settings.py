@@ -1,7 +1,8 @@
 """Every environment variable that Towline reads, read once, then frozen.
 
 A variable named `TOWLINE_...` that is not here stops the start: a misspelt setting
-must not be a silent default. Each has its line in `docs/settings.md`.
+must not be a silent default. Each has its line in `docs/settings.md`. Those of OpenTelemetry keep
+the names that its users know (`wants_traces`).
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from functools import cached_property
 from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.engines import ENGINES, Scheduler
 from shared.webhooks.targets import ANY_PORT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PREFIX = "TOWLINE_"
 MAX_S3_TTL_S = 7 * 86_400
@@ -118,6 +122,7 @@ class Settings(BaseSettings):
     webhook_endpoint_concurrency: int = Field(10, ge=1)
     webhook_max_endpoints: int = Field(50, ge=1)
     webhook_rotation_hours: float = Field(24.0, ge=0, allow_inf_nan=False)
+    webhook_traceparent: bool = False
     webhook_retention_days: float = Field(30.0, gt=0, allow_inf_nan=False)
     webhook_time_scale: float = Field(1.0, gt=0, le=1, allow_inf_nan=False)
 
@@ -255,6 +260,7 @@ class Settings(BaseSettings):
 def read_settings() -> Settings:
     """Read the environment; `SettingsError` names every variable that is wrong."""
     problems = [f"{name}: no such setting" for name in sorted(os.environ) if _is_unknown(name)]
+    problems += _problems_of_traces(os.environ)
     try:
         settings = Settings()
     except ValidationError as error:
@@ -263,6 +269,53 @@ def read_settings() -> Settings:
     if problems:
         raise SettingsError("\n".join(problems))
     return settings
+
+
+#: Each, or the one for traces alone, which wins.
+_OTLP = "OTEL_EXPORTER_OTLP_"
+_OTLP_TRACES = f"{_OTLP}TRACES_"
+
+
+def wants_traces(given: Mapping[str, str] = os.environ) -> bool:
+    """Whether the environment says, by the names of OpenTelemetry, where traces are sent."""
+    is_off = (
+        given.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+        or given.get("OTEL_TRACES_EXPORTER", "").strip() == "none"
+    )
+    return not is_off and bool(_of_otlp("ENDPOINT", given)[1])
+
+
+def _of_otlp(name: str, given: Mapping[str, str]) -> tuple[str, str]:
+    """The variable that holds, and its value."""
+    for variable in (_OTLP_TRACES + name, _OTLP + name):
+        if value := given.get(variable, "").strip():
+            return variable, value
+    return _OTLP + name, ""
+
+
+def _problems_of_traces(given: Mapping[str, str]) -> list[str]:
+    """Why traces cannot be sent though they are wanted."""
+    if not wants_traces(given):
+        return []
+    problems = []
+    variable, endpoint = _of_otlp("ENDPOINT", given)
+    if not re.match(r"https?://[^/]", endpoint):
+        problems.append(f"{variable}: must be http(s)://HOST[:PORT], the collector's")
+    protocol_variable, protocol = _of_otlp("PROTOCOL", given)
+    if protocol not in {"", "http/protobuf"}:
+        problems.append(f"{protocol_variable}: only http/protobuf is spoken here (port 4318)")
+    if given.get("OTEL_TRACES_EXPORTER", "otlp").strip() not in {"", "otlp"}:
+        problems.append("OTEL_TRACES_EXPORTER: must be otlp or none")
+    if not _has_otlp():
+        problems.append(f"{variable}: OpenTelemetry is missing, install the extra `tracing`")
+    return problems
+
+
+def _has_otlp() -> bool:
+    try:
+        return find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:  # of a package on the way there
+        return False
 
 
 def _is_unknown(name: str) -> bool:

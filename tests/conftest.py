@@ -15,7 +15,9 @@ from shared.db import Database
 from shared.migrations import migrate
 from shared.services import Services, build_services
 from shared.settings import Settings
+from shared.telemetry.tracing import start_tracing, stop_tracing
 from tests.broker import Valkey, free_port
+from tests.collector import Collector
 from tests.crew import Crew
 from tests.factories import Factory
 from tests.planted import REDIS_PASSWORD, SECRET_KEY
@@ -38,7 +40,7 @@ hypothesis_settings.load_profile("towline")
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_whoever_runs_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.upper().startswith("TOWLINE_")]:
+    for name in [name for name in os.environ if name.upper().startswith(("TOWLINE_", "OTEL_"))]:
         monkeypatch.delenv(name)
 
 
@@ -143,6 +145,22 @@ def services(build: Callable[..., Services]) -> Services:
 def make(services: Services) -> Factory:
     """Puts accounts, images and jobs into `services`."""
     return Factory(services)
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    """Where the traces of this process go, once it begins to trace, and those of its processes."""
+    with Collector() as collector:
+        collector.set(monkeypatch)
+        yield collector
+
+
+@pytest.fixture
+def tracing(collector: Collector) -> Iterator[Collector]:
+    """Traces what this process does; to be asked for before `services`."""
+    start_tracing("test")
+    yield collector
+    stop_tracing()
 
 
 @pytest.fixture(scope="session")

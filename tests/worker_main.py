@@ -20,7 +20,7 @@ from shared.services import Services
 from shared.webhooks.dispatch import Claim, Dispatch, Outcome, Room
 from shared.webhooks.sealing import Sealer
 from tests.engines import ActingEngine, freeze
-from worker.__main__ import _services
+from worker.__main__ import _role, _services
 from worker.app import run_worker
 
 DEEDS = {
@@ -98,14 +98,15 @@ def main() -> int:
     parser.add_argument("--at", default="never")  # one of the moments above
     parser.add_argument("--do", choices=DEEDS, default="die")
     chosen = parser.parse_args()
-    services = _services()
+    queues = chosen.queues.split(",")
+    services = _services(_role(queues))
     dispatch = EventfulDispatch(services, chosen.at, chosen.do)
     services = replace(
         services,
         leases=EventfulLeases(services, chosen.at, chosen.do),
         webhooks=replace(services.webhooks, dispatch=dispatch),
     )
-    return run_worker(services, chosen.queues.split(","), ActingEngine)
+    return run_worker(services, queues, ActingEngine)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from celery import signals
 
+from shared.engines import ENGINES
 from shared.queue import WEBHOOKS
 from shared.services import Services, build_services
 from shared.settings import SettingsError, read_settings
 from shared.telemetry.logging import set_up_logging
+from shared.telemetry.tracing import start_tracing
 from worker.app import QUEUES, run_beat, run_worker
 from worker.engines.base import EngineUnusable
 
@@ -34,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.command == "model":
         return _check_model(chosen.folder, chosen.scheduler)
     try:
-        services = _services()
+        services = _services(_role(chosen.queues) if chosen.command == "run" else None)
         if chosen.command == "run" and WEBHOOKS in chosen.queues:
             _check_webhooks(services)
     except SettingsError as error:
@@ -62,11 +64,19 @@ def _check_model(folder: Path, scheduler: str) -> int:
     return status
 
 
-def _services() -> Services:
+def _services(role: str | None = "worker") -> Services:
+    """`role`: under which name the process traces, if traces are wanted at all."""
     settings = read_settings()
     set_up_logging(settings)
+    if role is not None:
+        start_tracing(role)
     signals.setup_logging.connect(lambda **_: None, weak=False)  # Celery leaves the logs to us
     return build_services(settings)
+
+
+def _role(queues: list[str]) -> str:
+    """As `docker-compose.yml` calls them: `worker-warp`, `worker-io`."""
+    return f"worker-{'-'.join(name for name in queues if name in ENGINES) or 'io'}"
 
 
 def _check_webhooks(services: Services) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 import socket
 import threading
 import time
@@ -16,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from celery import signals
+from celery.apps.worker import install_worker_term_handler
 
 from shared.engines import ENGINES
 from shared.queue import MAINTENANCE, SWEEP, WEBHOOKS, working_app
+from shared.telemetry.tracing import stop_tracing
 from worker.batches import Tender
 from worker.batching import Batched, Limits
 from worker.claims import Claims
@@ -101,11 +102,13 @@ def run_worker(
             without_mingle=True,
             without_gossip=True,
             without_heartbeat=True,
+            quiet=True,  # no banner: what is said is a line of the log
         )
         worker.start()
         intake.wait_until_empty()
         if deliverer is not None:
             deliverer.wait_until_idle()
+    stop_tracing()
     return int(worker.exitcode or 0)
 
 
@@ -127,6 +130,7 @@ def _drain_on_signals(drain: Drain, grace_s: float, heart: Heart) -> Callable[[]
         threading.Thread(target=end_after_all, name="last-resort", daemon=True).start()
 
     def end_after_all() -> None:
+        log.info("drain_begun")
         while not drain.is_over:
             time.sleep(0.1)
         time.sleep(LAST_S)
@@ -149,8 +153,8 @@ def _draining(worker: Any) -> Any:
     class Draining(worker):  # type: ignore[misc]
         def install_platform_tweaks(self, worker: object) -> None:
             super().install_platform_tweaks(worker)
-            for number in (signal.SIGINT, signal.SIGQUIT):
-                signal.signal(number, signal.getsignal(signal.SIGTERM))
+            for name in ("SIGTERM", "SIGINT", "SIGQUIT"):
+                install_worker_term_handler(self, sig=name, verbose=False)  # prints nothing
 
     return Draining
 
@@ -196,7 +200,7 @@ def run_beat(services: Services) -> None:
     }
     app.conf.beat_max_loop_interval = settings.sweep_s
     # Celery's default scheduler keeps a pickle on disk; an interval needs no memory.
-    beat: Any = app.Beat(scheduler_cls="celery.beat:Scheduler")
+    beat: Any = app.Beat(scheduler_cls="celery.beat:Scheduler", quiet=True)
     health = BeatHealth(every_s=settings.sweep_s)
     signals.after_task_publish.connect(health.sent, weak=False, dispatch_uid="health")
     with HealthServer(health, settings.host, settings.worker_port):

@@ -20,6 +20,7 @@ import structlog
 
 from shared.errors import EngineFailed
 from shared.telemetry.metrics import BATCH_ROWS, BATCH_SECONDS
+from shared.telemetry.tracing import this_span
 from worker.engines.base import (
     Asked,
     BatchingEngine,
@@ -49,12 +50,20 @@ class Limits:
     memory: int | None = None
 
 
+def _job_of_this_thread() -> str | None:
+    """For the log: whose edit it is, of which nothing else is known here."""
+    job: str | None = structlog.contextvars.get_contextvars().get("job")
+    return job
+
+
 @dataclass(eq=False, slots=True)
 class Waiting:
     """An edit in the line."""
 
     asked: Asked
     since: float = field(default_factory=time.monotonic)
+    batch: dict[str, float] = field(default_factory=dict)  #: which it was run in, for the trace
+    job: str | None = field(default_factory=_job_of_this_thread)
     future: Future[Finish] = field(default_factory=Future)
 
     @property
@@ -96,6 +105,7 @@ class Batched:
             except BaseException:
                 self._withdraw(waiting)
                 raise
+        this_span().note(**waiting.batch)
         finish = waiting.future.result()
         return finish()
 
@@ -111,7 +121,7 @@ class Batched:
             try:
                 self._run(batch)
             except BaseException:
-                log.exception("batch_failed", edits=len(batch))
+                log.exception("batch_failed", jobs=_jobs(batch))
             for waiting in batch:  # whatever happened, nobody waits for ever
                 if not waiting.future.done():
                     waiting.future.set_exception(EngineFailed("The batch gave no outcome for it."))
@@ -158,6 +168,8 @@ class Batched:
         They are run by the caller: here the error still holds on to what it passed on its way.
         """
         BATCH_ROWS.labels(self.name).observe(_rows(batch))
+        for waiting in batch:
+            waiting.batch = _described(batch, waiting)
         try:
             with BATCH_SECONDS.labels(self.name).time():
                 made = self._engine.run_together([waiting.asked for waiting in batch])
@@ -168,7 +180,7 @@ class Batched:
             batch[0].future.set_exception(_too_large(batch[0]))
         except Exception as error:
             if len(batch) > 1 and not isinstance(error, EngineBroken):
-                log.exception("batch_failed", edits=len(batch))
+                log.exception("batch_failed", jobs=_jobs(batch))
                 return [[waiting] for waiting in batch]
             for waiting in batch:
                 waiting.future.set_exception(error)
@@ -185,7 +197,7 @@ class Batched:
         self._memory = min(self._memory, _memory(batch) / 2)
         log.warning(
             "batch_too_large",
-            edits=len(batch),
+            jobs=_jobs(batch),
             rows=_rows(batch),
             memory_limit_mb=round(self._memory / 2**20),
             error=str(error),
@@ -197,6 +209,15 @@ def _too_large(waiting: Waiting) -> EngineFailed:
     rows = waiting.prepared.cost.rows
     advice = "; ask for fewer candidates" if rows > 1 else ""
     return EngineFailed(f"The edit needs more memory than this worker has, even alone{advice}.")
+
+
+def _described(batch: Sequence[Waiting], waiting: Waiting) -> dict[str, float]:
+    waited_ms = round((time.monotonic() - waiting.since) * 1000, 1)
+    return {"batch_edits": len(batch), "batch_rows": _rows(batch), "batch_waited_ms": waited_ms}
+
+
+def _jobs(batch: Sequence[Waiting]) -> list[str | None]:
+    return [waiting.job for waiting in batch]
 
 
 def _rows(batch: Sequence[Waiting]) -> int:

@@ -180,7 +180,8 @@ class Deliverer:
             except DatabaseUnavailable:
                 return  # the rest is tried again
             except Exception:
-                log.exception("outcome_dropped", delivery=each[1].claim.id)
+                claim = each[1].claim
+                log.exception("outcome_dropped", delivery=claim.id, job=claim.job and claim.job.id)
             self._unwritten.remove(each)
 
     async def _end(self) -> None:

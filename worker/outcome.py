@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ParamSpec
 import structlog
 
 from shared.errors import DatabaseUnavailable
+from shared.telemetry.tracing import span
 
 if TYPE_CHECKING:
     from worker.watch import Lease
@@ -28,6 +29,11 @@ LONGEST_PAUSE_S = 2.0
 
 def write_down(lease: Lease, write: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> bool:
     """What `write` answers; `DatabaseUnavailable` once the lease is over as well."""
+    with span("finish", outcome=write.__name__):
+        return _written(lease, write, *args, **kwargs)
+
+
+def _written(lease: Lease, write: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> bool:
     pause_s = FIRST_PAUSE_S
     while True:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,12 @@ from shared.imaging import decode, decode_mask, encode, encode_mask
 from shared.masks import drawn
 from shared.objects import MASK_NAME, candidate_name, result_key
 from shared.provenance import xmp_packet
+from shared.telemetry.tracing import span
 from worker.engines.base import Candidate, Edit, Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -26,16 +30,17 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Clock:
-    """Milliseconds between the steps of a run."""
+    """Milliseconds of the steps of a run; each is a part of the job's trace."""
 
     laps: dict[str, float] = field(default_factory=dict)
-    _last: float = field(default_factory=time.monotonic)
 
-    def lap(self, name: str) -> None:
-        """The step called `name` ends here."""
-        now = time.monotonic()
-        self.laps[name] = round((now - self._last) * 1000, 1)
-        self._last = now
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """What is done in the block, as `NAME_ms`."""
+        began = time.monotonic()
+        with span(name):
+            yield
+        self.laps[f"{name}_ms"] = round((time.monotonic() - began) * 1000, 1)
 
 
 def load_edit(job: Job, services: Services) -> Edit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import structlog
 
 from shared.errors import EngineFailed, TimedOut, TowlineError
 from shared.telemetry.metrics import observe_eta_error, observe_success
+from shared.telemetry.tracing import span, this_span
 from worker.engines.base import EngineBroken
 from worker.outcome import write_down
 from worker.pictures import Clock, discard_result, load_edit, store_result
@@ -19,6 +21,7 @@ from worker.watch import CancelAsked, DeadlinePassed, Heart, Lease, Stopped, Wor
 if TYPE_CHECKING:
     from shared.jobs.job import Job
     from shared.services import Services
+    from shared.telemetry.tracing import Span
     from worker.claims import Claims
     from worker.engines.base import Engine
     from worker.solo import Solo
@@ -61,6 +64,7 @@ def run(job: Job, at: Workplace) -> None:
     """Bring a job that was claimed to a final state, or put it back in the queue."""
     with (
         structlog.contextvars.bound_contextvars(job=job.id, attempt=job.attempt),
+        traced(job),
         at.heart.keep(job) as lease,
     ):
         log.info("job_claimed", engine=job.spec.engine)
@@ -71,15 +75,34 @@ def run(job: Job, at: Workplace) -> None:
             settle(job, stop, lease, at.services)
         except TowlineError as error:
             log.warning("job_error", code=error.code, error=error.message)
+            this_span().fail(error.code)
             write_down(lease, at.services.leases.fail_or_requeue, job, error)
         except EngineBroken as error:  # a new process takes the job back, as one that lost a worker
             log.critical("engine_broken", error=str(error))
             os._exit(BROKEN)
         except Exception as error:  # nobody foresaw it: final at once, with its trace in the log
             log.exception("engine_failed")
+            this_span().fail(EngineFailed.code)
             write_down(lease, at.services.leases.fail, job, EngineFailed.from_unforeseen(error))
         else:
             succeed(job, result, lease, at.services)
+
+
+def traced(job: Job) -> AbstractContextManager[Span]:
+    """What is done of this attempt from now on is a part of the job's trace."""
+    return span(
+        "job attempt",
+        kind="consumer",
+        parent=job.trace_context,
+        age_s=job.since_claim_s or 0.0,
+        job_id=job.id,
+        attempt=job.attempt,
+        losses=job.losses,
+        account_id=job.account_id,
+        engine=job.spec.engine,
+        candidates=job.spec.options["candidates"],
+        queued_ms=(job.claimed_at or job.created_at) - job.created_at,
+    )
 
 
 def make_result(job: Job, lease: Lease, at: Workplace) -> dict[str, Any]:
@@ -87,14 +110,14 @@ def make_result(job: Job, lease: Lease, at: Workplace) -> dict[str, Any]:
     lease.check()
     clock = Clock()
     engine = at.engines[job.spec.engine]
-    edit = load_edit(job, at.services)
-    clock.lap("fetch_ms")
+    with clock.step("fetch"):
+        edit = load_edit(job, at.services)
     lease.check()
-    outcome = engine.run(edit, lease)
-    clock.lap("run_ms")
+    with clock.step("run"):
+        outcome = engine.run(edit, lease)
     lease.check()
-    result = store_result(job, edit, outcome, at.services)
-    clock.lap("store_ms")
+    with clock.step("store"):
+        result = store_result(job, edit, outcome, at.services)
     return {**result, "model_digest": engine.model_digest, "timings": clock.laps}
 
 
@@ -108,12 +131,14 @@ def succeed(job: Job, result: dict[str, Any], lease: Lease, services: Services) 
             observe_eta_error(job.spec.engine, late_s)
     else:
         log.warning("lease_lost", stored=len(result["candidates"]))
+        this_span().fail("lease_lost")
         discard_result(result, services)
 
 
 def settle(job: Job, stop: Stopped, lease: Lease, services: Services) -> None:
     """Record why the run was stopped; a lost lease leaves nothing to record."""
     log.info("job_stopped", reason=type(stop).__name__)
+    this_span().note(stopped=type(stop).__name__)
     match stop:
         case CancelAsked():
             write_down(lease, services.leases.cancel, job)

@@ -167,6 +167,7 @@ def _accepted(
     job: Job, status: int, *, is_new: bool = True
 ) -> tuple[dict[str, Any], int, dict[str, str]]:
     """200 for a job that was waited for and has ended."""
+    _name_in_log(job)
     _wake(job)
     headers: dict[str, str] = {}
     try:
@@ -192,6 +193,7 @@ def _note_forecast(job: Job, answer: dict[str, Any]) -> None:
 
 
 def _retried(job: Job, status: int) -> Any:
+    _name_in_log(job)
     _wake(job)
     try:
         answer = render_job(job, context())
@@ -199,6 +201,11 @@ def _retried(job: Job, status: int) -> Any:
         log.warning("queue_not_told", error=error.message)
         answer = show_job(job, links_of(context()))
     return answer, status, _location(job)
+
+
+def _name_in_log(job: Job) -> None:
+    """Where a request's id and a job's are looked up by each other."""
+    structlog.contextvars.bind_contextvars(job=job.id)
 
 
 def _wake(job: Job) -> None:

@@ -10,7 +10,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY shared shared
 COPY api api
 COPY worker worker
-RUN /opt/towline/bin/pip install --no-compile -c constraints.txt '.[api,s3]' \
+RUN /opt/towline/bin/pip install --no-compile -c constraints.txt '.[api,s3,tracing]' \
  && /opt/towline/bin/pip uninstall --yes pip setuptools \
  && python -m compileall -q -j 0 /opt/towline/lib
 

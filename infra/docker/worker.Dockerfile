@@ -13,12 +13,12 @@ COPY api api
 COPY worker worker
 
 FROM source AS build-cpu
-RUN /opt/towline/bin/pip install --no-compile -c constraints.txt '.[worker,s3]' \
+RUN /opt/towline/bin/pip install --no-compile -c constraints.txt '.[worker,s3,tracing]' \
  && /opt/towline/bin/pip uninstall --yes pip setuptools \
  && python -m compileall -q -j 0 /opt/towline/lib
 
 FROM source AS build-gpu
-RUN /opt/towline/bin/pip install --no-compile -c constraints.txt '.[gpu,s3]' \
+RUN /opt/towline/bin/pip install --no-compile -c constraints.txt '.[gpu,s3,tracing]' \
  && /opt/towline/bin/pip uninstall --yes pip \
  && python -m compileall -q -j 0 /opt/towline/lib
 

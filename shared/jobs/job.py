@@ -48,6 +48,7 @@ class Job:
     pixels: int | None = None  #: charged to its account's month
     stored_bytes: int | None = None  #: of its result's objects
     batch_id: str | None = None  #: whose item it is
+    trace_context: str | None = None  #: what goes on with it is a part of this span
     #: When this process asked for the job, by its own `time.monotonic()`; None if it did not.
     claim_sent: float | None = field(default=None, compare=False)
 

@@ -26,6 +26,7 @@ from shared.jobs.state import TRANSITIONS, JobState, Move
 from shared.jobs.tables import job_events, jobs
 from shared.jobs.turns import enter_line
 from shared.telemetry.metrics import JOB_MOVES
+from shared.telemetry.tracing import NOBODY, mark, span, traceparent
 from shared.webhooks.outbox import tell_of_jobs
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def move_jobs(
         move, values = prepare_move(move, *where, **values), {}
     moved = write_jobs(connection, move.write, values)
     if moved:
-        on_commit(connection, partial(count_moves, move.move.value, moved))
+        on_commit(connection, partial(note_moves, move.move.value, moved))
     tell_of_jobs(connection, moved)
     if TARGET[move.move] is JobState.QUEUED:
         # Always in one order, so that no two wait for each other
@@ -142,9 +143,10 @@ def move_jobs(
 def submit_jobs(connection: Connection, rows: list[dict[str, Any]]) -> None:
     """New jobs from whole rows, of which only what all have alike is left out; with their events.
 
-    They stand in their engines' lines. Whoever calls this holds their images.
+    They stand in their engines' lines. Whoever calls this holds their images. Each has a trace
+    of its own.
     """
-    connection.execute(_SUBMIT, rows)
+    connection.execute(_SUBMIT, [{**row, "trace_context": _new_trace(row)} for row in rows])
     data = {"status": JobState.QUEUED.value, "attempt": 0}
     connection.execute(_EVENT, [{"job_id": row["id"], "data": data} for row in rows])
     for engine, account_id in sorted({(row["engine"], row["account_id"]) for row in rows}):
@@ -153,15 +155,30 @@ def submit_jobs(connection: Connection, rows: list[dict[str, Any]]) -> None:
         on_commit(connection, partial(JOB_MOVES.labels(engine, "submit").inc, count))
 
 
+def _new_trace(row: Mapping[str, Any]) -> str | None:
+    """Of a job that no request submits by itself."""
+    of = {"job_id": row["id"], "engine": row["engine"], "batch_id": row["batch_id"]}
+    with span("submit job", kind="producer", parent=NOBODY, **of):
+        return traceparent()
+
+
 _SUBMIT = insert(jobs).values(
     status=JobState.QUEUED.value, attempt=0, losses=0, retries=0, run_after=0, step=0
 )
 
 
-def count_moves(move: str, moved: Iterable[Job]) -> None:
-    """For `towline_job_moves_total`."""
+def note_moves(move: str, moved: Iterable[Job]) -> None:
+    """For `towline_job_moves_total`, and in each job's trace."""
     for job in moved:
         JOB_MOVES.labels(job.spec.engine, move).inc()
+        mark(
+            f"job {move}",
+            job.trace_context,
+            job_id=job.id,
+            status=job.status.value,
+            attempt=job.attempt,
+            losses=job.losses,
+        )
 
 
 def is_in_vain(job: Job, move: Move) -> bool:

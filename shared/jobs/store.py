@@ -32,11 +32,12 @@ from shared.ids import new_id
 from shared.images.tables import images
 from shared.jobs.job import Job, job_from_row, new_job
 from shared.jobs.labels import add_labels, with_labels
-from shared.jobs.moves import JobWrite, count_moves, move_jobs, write_jobs
+from shared.jobs.moves import JobWrite, move_jobs, note_moves, write_jobs
 from shared.jobs.places import line_seen_by, places_of
 from shared.jobs.state import FINAL, JobState, Move
 from shared.jobs.tables import QUEUED, RUNNING, jobs, turns
 from shared.jobs.turns import OF_ACCOUNT, OF_ENGINE, PLACE, enter_line
+from shared.telemetry.tracing import span, traceparent
 from shared.webhooks.tables import webhook_deliveries
 
 if TYPE_CHECKING:
@@ -76,7 +77,20 @@ class JobStore:
         what an idempotency key made. `limits`: the account's, if they are known; where none counts
         and there is nothing else to write, PostgreSQL is sent one statement.
         """
-        values = _new_row(account_id, spec, metadata, retried_from)
+        with span("submit job", kind="producer", engine=spec.engine) as submitting:
+            values = _new_row(account_id, spec, metadata, retried_from)
+            submitting.note(job_id=values["new_id"], retried_from=retried_from)
+            return self._submit(account_id, spec, metadata, values, completion, limits)
+
+    def _submit(
+        self,
+        account_id: str,
+        spec: JobSpec,
+        metadata: Mapping[str, str],
+        values: dict[str, object],
+        completion: Completion | None,
+        limits: Limits | None,
+    ) -> Job:
         is_plain = limits is not None and not limits.are_counted and completion is None
         if is_plain and not metadata and (job := self._submit_at_once(account_id, spec, values)):
             return job
@@ -85,10 +99,11 @@ class JobStore:
             if limits.are_counted:
                 _require_room(connection, account_id, spec, limits)
             job = _promise(connection, account_id, spec, values)
-            on_commit(connection, partial(count_moves, "submit", [job]))
+            on_commit(connection, partial(note_moves, "submit", [job]))
             add_labels(connection, account_id, job.id, metadata)
             if completion is not None:
                 completion(connection, job.id, True)
+            retried_from = values["new_retried_from"]
             note(connection, account_id, "job.created", job.id, retried_from=retried_from)
             add_usage(connection, account_id, pixels_of_month(job.created_at), job.pixels or 0)
         return job
@@ -108,12 +123,16 @@ class JobStore:
         details = {"retried_from": values["new_retried_from"]}
         given = {**values, **entry, "entry_details": details, "of_shard": a_shard()}
         statement = _AT_ONCE if spec.mask_image is None else _AT_ONCE_WITH_MASK
-        known = {"metadata": values["new_metadata"], **details}
+        known = {
+            "metadata": values["new_metadata"],
+            "trace_context": values["new_trace_context"],
+            **details,
+        }
         job_id = str(values["new_id"])
         with self._database.writing_at_once() as connection:
             for row in connection.execute(statement, given):
                 job = new_job(account_id, job_id, spec, **known, **row._mapping)
-                on_commit(connection, partial(count_moves, "submit", [job]))
+                on_commit(connection, partial(note_moves, "submit", [job]))
                 return job
         return None  # it lacks an image, or its account a place in line
 
@@ -262,6 +281,7 @@ def _new_row(
         "new_mask_id": spec.mask_image,
         "new_timeout_s": spec.timeout_s,
         "new_retried_from": retried_from,
+        "new_trace_context": traceparent(),
         "new_pictures": int(spec.options["candidates"]),
         "expires_in_ms": None if spec.expires_in_s is None else 1000 * spec.expires_in_s,
     }
@@ -287,7 +307,7 @@ def _promising(mask: NamedFromClause | None) -> ReturningInsert[Any]:
     values: dict[str, ColumnElement[Any]] = {
         "engine": OF_ENGINE,
         "account_id": OF_ACCOUNT,
-        **{name: _new(name) for name in (*names, "retried_from")},
+        **{name: _new(name) for name in (*names, "retried_from", "trace_context")},
         "status": literal(JobState.QUEUED.value),
         **{name: literal(0) for name in ("attempt", "losses", "retries", "run_after", "step")},
         "pixels": picture.c.width

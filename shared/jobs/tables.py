@@ -43,6 +43,7 @@ jobs = Table(
     Column("timeout_s", Integer, nullable=False),
     Column("retried_from", String(40)),
     Column("batch_id", String(40)),  # whose item it is; the batch may be forgotten
+    Column("trace_context", String(55)),  # traceparent of its submission; NULL: not traced
     Column("pixels", BigInteger),  # charged to the account's month; NULL: none
     # Where it stands
     Column("status", String(12), nullable=False),

@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from shared.telemetry.tracing import add_trace
+
 if TYPE_CHECKING:
     from shared.settings import Settings
 
 
 def set_up_logging(settings: Settings) -> None:
-    """Send our events and everybody else's log records to stderr in one form."""
+    """Send our events, everybody else's log records and warnings to stderr in one form."""
     is_json = settings.log_format == "json" or (
         settings.log_format == "auto" and not sys.stderr.isatty()
     )
     shared_steps: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_trace,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -50,3 +53,4 @@ def set_up_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
+    logging.captureWarnings(True)  # those of Python and of libraries

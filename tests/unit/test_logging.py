@@ -17,6 +17,7 @@ def _logging_as_before() -> Iterator[None]:
     handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
     yield
     structlog.reset_defaults()
+    logging.captureWarnings(False)
     logging.getLogger().handlers[:] = handlers
     logging.getLogger().setLevel(level)
 
