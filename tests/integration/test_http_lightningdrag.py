@@ -113,6 +113,20 @@ def test_an_edit_is_replayed_by_its_seed_bit_for_bit(
     assert not np.array_equal(made[0], made[2])
 
 
+def test_an_edit_with_its_seed_is_answered_from_its_result(
+    editor: Editor, image: str, watched: tuple[dict[str, Any], list[int]]
+) -> None:
+    first, _ = watched
+    seed = first["result"]["candidates"][0]["seed"]
+    again = editor.submit(**body(image, seed=seed, **QUICK))
+    assert (again["status"], again["result"]["cached"]) == ("succeeded", True)
+    assert again["progress"] == {"step": STEPS, "steps": STEPS}
+    assert editor.result(again) == editor.result(first)
+    other = editor.submit(**body(image, seed=seed, **QUICK | {"guidance": 1.5}))
+    assert other["result"] is None
+    cancel(editor, other)
+
+
 def test_an_edit_is_canceled_in_the_middle(editor: Editor, image: str) -> None:
     job = editor.submit(**body(image, steps=LONG))
     assert job["request"]["options"]["guidance"] == 3.0  # LCM's, which is loaded
