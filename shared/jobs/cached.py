@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import BigInteger, bindparam, exists, insert, literal, select
 
+from shared.batches.tally import tally
 from shared.db import now_ms, on_commit
 from shared.jobs.moves import JobWrite, write_jobs
 from shared.jobs.state import JobState
@@ -59,7 +60,8 @@ def answer(
 ) -> Job:
     """The new job, which has succeeded; its event, and the deliveries to whoever wants to know.
 
-    `values`: those of a new row (`JobStore.submit`), with `of_key`. It costs the account nothing.
+    `values`: those of a new row (`JobStore.submit`), with `of_key`, and `new_batch_id` for the item
+    of a batch. It costs the account nothing.
     """
     result = {**earlier.result, "cached": True, "timings": _NO_TIME}
     made = {
@@ -71,6 +73,7 @@ def answer(
     }
     (job,) = write_jobs(connection, _ANSWER, {**values, **made})
     tell_of_jobs(connection, [job])
+    tally(connection, [job])
     count_lookup(connection, job.spec.engine, "hit")
     return job
 
@@ -90,6 +93,7 @@ def _answering() -> JobWrite:
         "engine": OF_ENGINE,
         "account_id": OF_ACCOUNT,
         **{name: _new(name) for name in (*asked, "retried_from")},
+        "batch_id": bindparam("new_batch_id", None, type_=jobs.c.batch_id.type),
         "status": literal(JobState.SUCCEEDED.value),
         **{name: literal(0) for name in ("attempt", "losses", "retries", "run_after")},
         "step": bindparam("at_step", type_=jobs.c.step.type),

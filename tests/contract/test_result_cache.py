@@ -16,14 +16,18 @@ from shared.edits import JobWebhook, MaskImage, MaskRect, Priority
 from shared.errors import InvalidRequest, TooManyQueued
 from shared.images.store import Facts
 from shared.jobs import cache_keys, forecast
+from shared.jobs.cache_keys import cache_key
+from shared.jobs.cached import answer, earlier_result
 from shared.jobs.job import Job
 from shared.jobs.state import JobState
+from shared.jobs.store import _new_row
 from shared.objects import image_key
 from shared.orphans import Orphans
 from shared.services import Services
 from shared.telemetry.metrics import CACHE_LOOKUPS, JOB_MOVES
 from shared.webhooks.tables import webhook_deliveries
 from tests.api.calling import Caller, caller_of
+from tests.batches import jsonl, lines_for, now, send, tend
 from tests.contract.test_orphans import Later
 from tests.factories import HOOK, Factory, a_spec, history, let_pass, row_of
 from tests.kept import (
@@ -364,6 +368,29 @@ def test_the_pace_of_an_engine_is_that_of_jobs_which_ran(
     for _ in range(forecast.SAMPLE + 5):
         assert submit(services, account, image).status is JobState.SUCCEEDED
     assert services.forecasts.pace("warp") == before
+
+
+def test_an_answer_is_counted_for_the_batch_whose_item_it_is(
+    build: Callable[..., Services],
+) -> None:
+    services = build(batch_window=1)
+    make = Factory(services)
+    account = make.account()
+    image = make.image(account).id
+    kept = a_kept_result(services, account, image)
+    batch = send(services, account, jsonl(lines_for(image, 2)))
+    tend(services)
+    contents = contents_of(services, account, kept.spec)
+    key = cache_key(account, kept.spec, contents, services.maker(DIGEST))
+    assert key is not None
+    values = {**_new_row(account, kept.spec, {}, None), "of_key": key, "new_batch_id": batch.id}
+    with services.database.writing() as connection:
+        earlier = earlier_result(connection, account, key)
+        assert earlier is not None
+        job = answer(connection, earlier, values, retention_ms=1000)
+    assert (job.batch_id, job.origin_id) == (batch.id, kept.id)
+    counts = now(services, batch).counts
+    assert (counts["succeeded"], counts["total"]) == (1, 2)
 
 
 # Objects: they live as long as any row points to them
