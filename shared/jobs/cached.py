@@ -20,6 +20,7 @@ from shared.jobs.state import JobState
 from shared.jobs.tables import jobs
 from shared.jobs.turns import OF_ACCOUNT, OF_ENGINE
 from shared.telemetry.metrics import CACHE_LOOKUPS
+from shared.telemetry.tracing import mark
 from shared.webhooks.outbox import tell_of_jobs
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ def answer(
     tell_of_jobs(connection, [job])
     tally(connection, [job])
     count_lookup(connection, job.spec.engine, "hit")
+    told = {"job_id": job.id, "origin": job.origin_id}
+    on_commit(connection, partial(mark, "job answer", job.trace_context, **told))
     return job
 
 
@@ -92,7 +95,7 @@ def _answering() -> JobWrite:
     values: dict[str, ColumnElement[Any]] = {
         "engine": OF_ENGINE,
         "account_id": OF_ACCOUNT,
-        **{name: _new(name) for name in (*asked, "retried_from")},
+        **{name: _new(name) for name in (*asked, "retried_from", "trace_context")},
         "batch_id": bindparam("new_batch_id", None, type_=jobs.c.batch_id.type),
         "status": literal(JobState.SUCCEEDED.value),
         **{name: literal(0) for name in ("attempt", "losses", "retries", "run_after")},
