@@ -15,10 +15,11 @@ SLICE = 500  #: objects of one listing
 
 
 def remove_objects(
-    row_id: str, prefix: str, size_bytes: int, deliveries: int = 0
+    row_id: str, prefix: str | None, size_bytes: int, deliveries: int = 0
 ) -> dict[str, Any]:
     """Delete all that is stored under `prefix`; the answer to the request that deleted the row.
 
+    prefix: None where another row points to what the row pointed to.
     deliveries: of webhooks, that went with the row.
 
     The row is gone and stays so: while the storage does not answer its objects are orphans,
@@ -26,7 +27,7 @@ def remove_objects(
     """
     objects, count, after, is_left = services().objects, 0, "", False
     try:
-        while found := objects.walk(prefix, after, SLICE):
+        while prefix and (found := objects.walk(prefix, after, SLICE)):
             for stored in found:
                 objects.delete(stored.key)
                 count, after = count + 1, stored.key

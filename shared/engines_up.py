@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ from shared.jobs.tables import workers
 
 if TYPE_CHECKING:
     from shared.db import Database
+
+
+KEPT_S = 1.0  #: how long a model that was seen is used again in this process
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +33,11 @@ class EnginesUp:
     def __init__(self, database: Database, *, alive_s: float) -> None:
         self._database = database
         self._alive_ms = int(alive_s * 1000)
+        self._models: dict[str, tuple[float, str]] = {}
 
     def seen(self, worker_id: str, engine: str, model_digest: str, threads: int) -> None:
         """Say that a worker is alive."""
+        self._models.clear()
         with self._database.writing_at_once() as connection:
             row = {"engine": engine, "model_digest": model_digest, "threads": threads}
             statement = insert_unless_there(connection, workers).values(
@@ -45,6 +51,7 @@ class EnginesUp:
 
     def gone(self, worker_id: str) -> None:
         """Say that a worker has ended."""
+        self._models.clear()
         with self._database.writing_at_once() as connection:
             connection.execute(delete(workers).where(workers.c.id == worker_id))
 
@@ -66,3 +73,24 @@ class EnginesUp:
         )
         with self._database.reading_at_once() as connection:
             return {row.engine: EngineUp(*row) for row in connection.execute(query)}
+
+    def model_of(self, engine: str) -> str | None:
+        """The digest of the one model that all live workers of an engine have; None: not known.
+
+        As it was at most `KEPT_S` ago, so that not every submission asks.
+        """
+        seen_at, digest = self._models.get(engine, (0.0, ""))
+        if digest and time.monotonic() - seen_at <= KEPT_S:
+            return digest
+        query = (
+            select(workers.c.model_digest)
+            .where(workers.c.engine == engine, workers.c.seen_at >= now_ms() - self._alive_ms)
+            .distinct()
+            .limit(2)
+        )
+        with self._database.reading_at_once() as connection:
+            digests: list[str] = list(connection.scalars(query))
+        if len(digests) != 1:
+            return None
+        self._models[engine] = (time.monotonic(), digests[0])
+        return digests[0]

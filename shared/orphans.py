@@ -5,7 +5,8 @@ orphan. The storage is listed first, then the database is asked what is needed:
 
     images/<account>/<sha256>/<image>.<n>   the image's row names this very key
     staging/<account>/<image>               the image's row still waits for bytes
-    results/<account>/<job>/<attempt>/...   the job's result names it, or this attempt runs
+    results/<account>/<job>/<attempt>/...   the job's result names it, or that of a job which was
+                                            answered from it; or this attempt runs
     batches/<account>/<batch>               the batch's row names it
 
 The others go once they are older than the grace, and so does what a killed process left
@@ -30,6 +31,8 @@ from shared.accounts.tables import accounts, deleted_accounts
 from shared.batches.tables import batches
 from shared.ids import id_form
 from shared.images.tables import images
+from shared.jobs.job import keys_in
+from shared.jobs.pointers import shared_keys
 from shared.jobs.state import JobState
 from shared.jobs.tables import jobs
 from shared.objects.keys import PREFIXES
@@ -159,10 +162,10 @@ def _needed_results(connection: Connection, names: list[_Name]) -> Iterator[str]
     those = [name for name in names if name.kind == "results"]
     query = select(jobs.c.id, jobs.c.status, jobs.c.attempt, jobs.c.result, jobs.c.pictures_gone_at)
     rows = {row.id: row for row in connection.execute(query.where(_is_of(jobs.c.id, those)))}
-    for row in rows.values():
-        if row.result is not None and row.pictures_gone_at is None:
-            yield from (candidate["key"] for candidate in row.result["candidates"])
-            yield row.result["mask_key"] or ""
+    own = {row.id: keys_in(row.result) for row in rows.values() if row.pictures_gone_at is None}
+    for keys in own.values():
+        yield from keys
+    yield from shared_keys(connection, {name.id for name in those} - {of for of in own if own[of]})
     for name in those:
         job = rows.get(name.id)
         if job and job.status == JobState.RUNNING and job.attempt == name.attempt:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from shared import __version__
 from shared.accounts.deletion import AccountDeletion
 from shared.accounts.limiter import Limiter
 from shared.accounts.limits import LIMITS, Limits
@@ -16,6 +17,7 @@ from shared.db import Database
 from shared.engines_up import EnginesUp
 from shared.idempotency.store import IdempotencyStore
 from shared.images.store import ImageStore
+from shared.jobs.cache_keys import Maker
 from shared.jobs.forecast import Forecasts
 from shared.jobs.history import HistoryStore
 from shared.jobs.leases import LeaseStore
@@ -33,6 +35,8 @@ from shared.webhooks.targets import TargetRules
 from shared.webhooks.upkeep import DeliveryUpkeep
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from shared.settings import Settings
 
 
@@ -72,6 +76,15 @@ class Services:
     wakeups: Wakeups
     webhooks: Webhooks
 
+    def maker(self, model_digest: str) -> Maker:
+        """Who makes pictures here with this model."""
+        return maker_here(self.settings, model_digest)
+
+
+def maker_here(settings: Settings, model_digest: str) -> Maker:
+    """What decides of pictures, beside the edit: model, software, and what is written in them."""
+    return Maker(model_digest, __version__, settings.provenance)
+
 
 def build_services(settings: Settings) -> Services:
     """Connects to nothing yet: every server may still be down."""
@@ -104,7 +117,10 @@ def build_services(settings: Settings) -> Services:
             defaults=limits,
         ),
         jobs=JobStore(
-            database, result_retention_days=settings.result_retention_days, defaults=limits
+            database,
+            result_retention_days=settings.result_retention_days,
+            defaults=limits,
+            maker_of=_maker_of(settings, engines_up),
         ),
         histories=HistoryStore(database),
         leases=LeaseStore(
@@ -127,6 +143,16 @@ def build_services(settings: Settings) -> Services:
         wakeups=wakeups,
         webhooks=_webhooks(settings, database),
     )
+
+
+def _maker_of(settings: Settings, engines_up: EnginesUp) -> Callable[[str], Maker | None]:
+    """Who would make an engine's pictures now; None where no earlier result may stand for them."""
+
+    def maker_of(engine: str) -> Maker | None:
+        digest = engines_up.model_of(engine) if settings.result_cache == "on" else None
+        return None if digest is None else maker_here(settings, digest)
+
+    return maker_of
 
 
 def _webhooks(settings: Settings, database: Database) -> Webhooks:

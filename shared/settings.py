@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(32 * 2**20, ge=1)
     max_image_pixels: int = Field(40_000_000, ge=1)
     provenance: Literal["on", "off"] = "on"
+    result_cache: Literal["on", "off"] = "on"
 
     # What an account may have and do, unless it has limits of its own; 0: no limit
     limit_requests_per_s: int = Field(1000, ge=0)

@@ -12,6 +12,7 @@ from shared import __version__
 from shared.engines import ENGINES
 from shared.errors import NotFound, StorageUnavailable
 from shared.imaging import decode, decode_mask, encode, encode_mask
+from shared.jobs.cache_keys import Contents
 from shared.masks import drawn
 from shared.objects import MASK_NAME, candidate_name, result_key
 from shared.provenance import xmp_packet
@@ -43,24 +44,30 @@ class Clock:
         self.laps[f"{name}_ms"] = round((time.monotonic() - began) * 1000, 1)
 
 
-def load_edit(job: Job, services: Services) -> Edit:
-    """Fetch and decode what the job needs, and make its mask."""
-    picture = decode(_fetch(job.spec.image, job, services), **_limits(services))
-    return Edit(
+def load_edit(job: Job, services: Services) -> tuple[Edit, Contents]:
+    """Fetch and decode what the job needs, and make its mask; what its images held."""
+    data, sha256 = _fetch(job.spec.image, job, services)
+    picture = decode(data, **_limits(services))
+    mask_HW, mask_sha256 = _mask(job, picture.width, picture.height, services)
+    edit = Edit(
         picture_HWC=picture.pixels_HWC,
-        mask_HW=_mask(job, picture.width, picture.height, services),
+        mask_HW=mask_HW,
         rounds=job.spec.rounds,
         seed=job.spec.options["seed"],
         candidates=job.spec.options["candidates"],
         options=job.spec.options,
     )
+    return edit, Contents(sha256, mask_sha256)
 
 
-def _mask(job: Job, width: int, height: int, services: Services) -> NDArray[np.bool_]:
+def _mask(
+    job: Job, width: int, height: int, services: Services
+) -> tuple[NDArray[np.bool_], str | None]:
     mask_HW = drawn(job.spec.mask, job.spec.rounds, width, height)
     if mask_HW is not None:
-        return mask_HW
-    return decode_mask(_fetch(job.spec.mask_image or "", job, services), **_limits(services))
+        return mask_HW, None
+    data, sha256 = _fetch(job.spec.mask_image or "", job, services)
+    return decode_mask(data, **_limits(services)), sha256
 
 
 def _limits(services: Services) -> dict[str, int]:
@@ -69,10 +76,11 @@ def _limits(services: Services) -> dict[str, int]:
     return {"max_bytes": settings.max_image_bytes, "max_pixels": settings.max_image_pixels}
 
 
-def _fetch(image_id: str, job: Job, services: Services) -> bytes:
+def _fetch(image_id: str, job: Job, services: Services) -> tuple[bytes, str]:
+    """The bytes, and their SHA-256."""
     try:
         image = services.images.get(job.account_id, image_id)
-        return services.objects.get(image.object_key or "")
+        return services.objects.get(image.object_key or ""), image.sha256
     except NotFound:
         raise StorageUnavailable(f"The bytes of {image_id} are not in object storage.") from None
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from shared.errors import EngineFailed, TimedOut, TowlineError
+from shared.jobs.cache_keys import cache_key
 from shared.telemetry.metrics import observe_eta_error, observe_success
 from shared.telemetry.tracing import span, this_span
 from worker.engines.base import EngineBroken
@@ -111,14 +112,17 @@ def make_result(job: Job, lease: Lease, at: Workplace) -> dict[str, Any]:
     clock = Clock()
     engine = at.engines[job.spec.engine]
     with clock.step("fetch"):
-        edit = load_edit(job, at.services)
+        edit, contents = load_edit(job, at.services)
     lease.check()
     with clock.step("run"):
         outcome = engine.run(edit, lease)
     lease.check()
     with clock.step("store"):
         result = store_result(job, edit, outcome, at.services)
-    return {**result, "model_digest": engine.model_digest, "timings": clock.laps}
+    maker = at.services.maker(engine.model_digest)
+    key = cache_key(job.account_id, job.spec, contents, maker)
+    made = {"model_digest": engine.model_digest, "cache_key": key, "timings": clock.laps}
+    return {**result, **made}
 
 
 def succeed(job: Job, result: dict[str, Any], lease: Lease, services: Services) -> None:

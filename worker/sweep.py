@@ -105,7 +105,8 @@ def remove_old_results(services: Services) -> None:
     What cannot be deleted now is an orphan, and holds up nobody.
     """
     for job in services.upkeep.results_past_retention():
-        services.upkeep.say_that_pictures_are_gone(job)
+        if not services.upkeep.say_that_pictures_are_gone(job):
+            continue  # another job points to them
         try:
             for key in job.object_keys:
                 services.objects.delete(key)

@@ -25,7 +25,7 @@ from shared.jobs.state import JobState
 from shared.objects import results_prefix
 from shared.submission.body import JobBody
 from shared.submission.json_text import json_pointer
-from shared.submission.understand import understand
+from shared.submission.understand import Submission, understand
 
 log = structlog.get_logger()
 
@@ -56,6 +56,7 @@ def submit_job(body: JobBody) -> Any:
         body.metadata,
         completion=completion(202),
         limits=caller().limits,
+        contents=submission.contents,
     )
     answer = _accepted(job, 202)
     _note_forecast(job, answer[0])
@@ -72,6 +73,8 @@ def validate_job(body: JobBody) -> Any:
         pace = services().forecasts.pace(engine)
         place = services().jobs.next_place(account_id(), engine, priority)
         estimate = {"queue_s": round(pace.queue_s(place), 3), "run_s": round(pace.run_s, 3)}
+        if _is_answered(submission):
+            estimate = dict.fromkeys(estimate, 0.0)
         if submission.picture is not None:
             size = (submission.picture.width or 0, submission.picture.height or 0)
             canvas = dict(zip(("width", "height"), submission.engine.canvas(*size), strict=True))
@@ -81,6 +84,13 @@ def validate_job(body: JobBody) -> Any:
         "canvas": canvas,
         "estimate": estimate,
     }
+
+
+def _is_answered(submission: Submission) -> bool:
+    """Whether an earlier result would answer it, so that nothing would run."""
+    if submission.violations or submission.contents is None:
+        return False
+    return services().jobs.is_answered(account_id(), submission.spec, submission.contents)
 
 
 @jobs.get("", responses={200: JobsOut, **problems(422, 503)})
@@ -158,9 +168,11 @@ def delete_job(path: JobPath) -> Any:
 
     Deliveries that were not sent yet are not sent any more.
     """
-    job, deliveries = services().jobs.delete(account_id(), path.job_id)
-    prefix = results_prefix(job.account_id, job.id)
-    return remove_objects(job.id, prefix, job.stored_bytes or 0, deliveries)
+    gone = services().jobs.delete(account_id(), path.job_id)
+    prefix = None
+    if gone.freed.has_pictures:
+        prefix = results_prefix(gone.job.account_id, gone.job.origin_id or gone.job.id)
+    return remove_objects(gone.job.id, prefix, gone.freed.size_bytes, gone.deliveries)
 
 
 def _accepted(
@@ -172,7 +184,8 @@ def _accepted(
     headers: dict[str, str] = {}
     try:
         job, headers = _waited(job)
-        render = render_new_job if is_new and not headers else render_job
+        is_queued_now = is_new and not headers and not job.status.is_final
+        render = render_new_job if is_queued_now else render_job
         answer = render(job, context())
     except DatabaseUnavailable as error:  # the job is promised: 503 would have it sent twice
         log.warning("queue_not_told", error=error.message)

@@ -106,7 +106,7 @@ class Forecasts:
     def _measure(self, engine: str) -> Pace:
         query = (
             select(jobs.c.created_at, jobs.c.claimed_at, jobs.c.finished_at)
-            .where(jobs.c.engine == engine, SUCCEEDED)
+            .where(jobs.c.engine == engine, SUCCEEDED, jobs.c.claimed_at.is_not(None))
             .order_by(jobs.c.finished_at.desc())
             .limit(SAMPLE)
         )

@@ -46,9 +46,10 @@ class Job:
     pictures_gone_at: int | None
     forecast_at: int | None
     pixels: int | None = None  #: charged to its account's month
-    stored_bytes: int | None = None  #: of its result's objects
     batch_id: str | None = None  #: whose item it is
     trace_context: str | None = None  #: what goes on with it is a part of this span
+    stored_bytes: int | None = None  #: of its result's objects, if this row pays for them
+    origin_id: str | None = None  #: the job whose objects its result names; None: its own
     #: When this process asked for the job, by its own `time.monotonic()`; None if it did not.
     claim_sent: float | None = field(default=None, compare=False)
 
@@ -69,8 +70,10 @@ class Job:
         """Every object that an attempt of this job may have stored.
 
         Not only those of its result: an attempt that died, or lost its lease, between two
-        pictures left some behind.
+        pictures left some behind. Of a job that an earlier result answered: what its result names.
         """
+        if self.origin_id is not None:
+            return keys_in(self.result)
         options = self.spec.options
         names = [candidate_name(n, options["format"]) for n in range(options["candidates"])]
         return [
@@ -78,6 +81,14 @@ class Job:
             for attempt in range(1, self.attempt + 1)
             for name in (*names, MASK_NAME)
         ]
+
+
+def keys_in(result: Mapping[str, Any] | None) -> list[str]:
+    """The objects that a result names."""
+    if result is None:
+        return []
+    keys = [candidate["key"] for candidate in result["candidates"]]
+    return [*keys, result["mask_key"]] if result["mask_key"] else keys
 
 
 def new_job(account_id: str, job_id: str, spec: JobSpec, **columns: Any) -> Job:

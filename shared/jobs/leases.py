@@ -129,10 +129,12 @@ class LeaseStore:
         though its answer does not, and then nothing that the row points to may be taken away.
 
         All of the engine's `steps` are done, whether a heartbeat told of them or not. The
-        bytes of its objects, `stored_bytes`, are counted for the account.
+        bytes of its objects, `stored_bytes`, are counted for the account; with a `cache_key` it
+        may answer later submissions.
         """
-        stored_bytes = result.get("stored_bytes", 0)
-        result = {name: part for name, part in result.items() if name != "stored_bytes"}
+        stored_bytes, key = result.get("stored_bytes", 0), result.get("cache_key")
+        beside = ("stored_bytes", "cache_key")  # columns of their own
+        result = {name: part for name, part in result.items() if name not in beside}
         queued_ms = (job.claimed_at or job.created_at) - job.created_at
         timings = {
             "queued_ms": queued_ms,
@@ -141,7 +143,12 @@ class LeaseStore:
         }
         made = {**result, "timings": timings}
         with self._database.writing() as connection:
-            outcome = {"made_result": made, "made_bytes": stored_bytes, "of_steps": steps or None}
+            outcome = {
+                "made_result": made,
+                "made_bytes": stored_bytes,
+                "made_key": key,
+                "of_steps": steps or None,
+            }
             if self._finish(connection, job, _SUCCEED, **outcome):
                 add_usage(connection, job.account_id, STORED_BYTES, stored_bytes)
                 return True
@@ -264,6 +271,7 @@ _SUCCEED = prepare_move(
     is_by_key=True,
     result=bindparam("made_result", type_=jobs.c.result.type),
     stored_bytes=bindparam("made_bytes", type_=BigInteger()),
+    cache_key=bindparam("made_key", type_=jobs.c.cache_key.type),
     step=func.coalesce(_STEPS, jobs.c.steps, jobs.c.step),
     steps=func.coalesce(_STEPS, jobs.c.steps),
     **_ENDED,

@@ -5,7 +5,8 @@ Every method takes the account; another account's job does not exist for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,16 +25,19 @@ from sqlalchemy import (
 
 from shared.accounts.limits import UNLIMITED, Limits
 from shared.accounts.quotas import hold_account, require_room_for_job
-from shared.accounts.usage import STORED_BYTES, a_shard, add_usage, charging, pixels_of_month
+from shared.accounts.usage import a_shard, add_usage, charging, pixels_of_month
 from shared.audit.trail import by_whom, note, noting
 from shared.db import now_ms, on_commit, planned_once
 from shared.errors import InvalidRequest, JobNotFinal, NotFound, Violation
 from shared.ids import new_id
 from shared.images.tables import images
+from shared.jobs.cache_keys import Contents, Maker, cache_key
+from shared.jobs.cached import IS_ANSWERED, answer, count_lookup, earlier_result
 from shared.jobs.job import Job, job_from_row, new_job
 from shared.jobs.labels import add_labels, with_labels
 from shared.jobs.moves import JobWrite, move_jobs, note_moves, write_jobs
 from shared.jobs.places import line_seen_by, places_of
+from shared.jobs.pointers import KNOWN, Freed, let_go
 from shared.jobs.state import FINAL, JobState, Move
 from shared.jobs.tables import QUEUED, RUNNING, jobs, turns
 from shared.jobs.turns import OF_ACCOUNT, OF_ENGINE, PLACE, enter_line
@@ -50,13 +54,29 @@ if TYPE_CHECKING:
     from shared.idempotency.claims import Completion
 
 
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A job that is no more, what goes with it, and how many deliveries did, sent or not."""
+
+    job: Job
+    freed: Freed
+    deliveries: int
+
+
 class JobStore:
     """What owners may do with jobs."""
 
     def __init__(
-        self, database: Database, *, result_retention_days: float, defaults: Limits = UNLIMITED
+        self,
+        database: Database,
+        *,
+        result_retention_days: float,
+        defaults: Limits = UNLIMITED,
+        maker_of: Callable[[str], Maker | None] = lambda engine: None,
     ) -> None:
+        """maker_of: who would make an engine's pictures now; None: none is looked for."""
         self._database = database
+        self._maker_of = maker_of
         self._defaults = defaults
         self._retention_ms = int(result_retention_days * 86_400_000)
 
@@ -68,8 +88,12 @@ class JobStore:
         retried_from: str | None = None,
         completion: Completion | None = None,
         limits: Limits | None = None,
+        contents: Contents | None = None,
     ) -> Job:
         """Promise a job: one row, `queued`, and its event.
+
+        With `contents`, which says what its images hold, an earlier result may be the answer:
+        then the row is `succeeded`. Give it where the caller chose the seed.
 
         The images are looked at again inside the transaction, so that none can be
         deleted between the check and the promise; `InvalidRequest` if one was. `LimitExceeded`
@@ -77,8 +101,9 @@ class JobStore:
         what an idempotency key made. `limits`: the account's, if they are known; where none counts
         and there is nothing else to write, PostgreSQL is sent one statement.
         """
+        key = self._key_of(account_id, spec, contents)
         with span("submit job", kind="producer", engine=spec.engine) as submitting:
-            values = _new_row(account_id, spec, metadata, retried_from)
+            values = {**_new_row(account_id, spec, metadata, retried_from), "of_key": key}
             submitting.note(job_id=values["new_id"], retried_from=retried_from)
             return self._submit(account_id, spec, metadata, values, completion, limits)
 
@@ -96,22 +121,55 @@ class JobStore:
             return job
         with self._database.writing() as connection:
             limits = hold_account(connection, account_id, self._defaults)
-            if limits.are_counted:
-                _require_room(connection, account_id, spec, limits)
-            job = _promise(connection, account_id, spec, values)
-            on_commit(connection, partial(note_moves, "submit", [job]))
+            job = self._answer(connection, account_id, spec, values)
+            details = {"retried_from": values["new_retried_from"]}
+            if job is None:
+                job = _promise(connection, account_id, spec, values, limits)
+            else:
+                details["cached"] = True
             add_labels(connection, account_id, job.id, metadata)
             if completion is not None:
                 completion(connection, job.id, True)
-            retried_from = values["new_retried_from"]
-            note(connection, account_id, "job.created", job.id, retried_from=retried_from)
+            note(connection, account_id, "job.created", job.id, **details)
             add_usage(connection, account_id, pixels_of_month(job.created_at), job.pixels or 0)
         return job
+
+    def _key_of(self, account_id: str, spec: JobSpec, contents: Contents | None) -> bytes | None:
+        """What an earlier result of this edit would have; None: none is to be looked for."""
+        maker = None if contents is None else self._maker_of(spec.engine)
+        if contents is None or maker is None:
+            return None
+        return cache_key(account_id, spec, contents, maker)
+
+    def is_answered(self, account_id: str, spec: JobSpec, contents: Contents) -> bool:
+        """Whether a submission of this edit would be answered by an earlier result now."""
+        key = self._key_of(account_id, spec, contents)
+        if key is None:
+            return False
+        with self._database.reading_at_once() as connection:
+            asked = {"of_account": account_id, "of_key": key}
+            return bool(connection.scalar(select(IS_ANSWERED), asked))
+
+    def _answer(
+        self, connection: Connection, account_id: str, spec: JobSpec, values: dict[str, object]
+    ) -> Job | None:
+        """The job, if an earlier result answers it."""
+        key = values["of_key"]
+        if not isinstance(key, bytes):
+            return None
+        earlier = earlier_result(connection, account_id, key)
+        if earlier is None:
+            count_lookup(connection, spec.engine, "miss")
+            return None
+        _hold_images(connection, account_id, spec)
+        return answer(connection, earlier, values, retention_ms=self._retention_ms)
 
     def _submit_at_once(
         self, account_id: str, spec: JobSpec, values: dict[str, object]
     ) -> Job | None:
         """The same, with its event, its entry and its charge; None if that is not possible.
+
+        Nor is it where an earlier result answers the submission: that is seen on the way.
 
         The account is not held: none is deleted while a job of it is on its way, since the
         job's image is held (`shared/accounts/deletion.py` looks for jobs last of all).
@@ -122,7 +180,8 @@ class JobStore:
         entry = {f"entry_{name}": value for name, value in by.items()}
         details = {"retried_from": values["new_retried_from"]}
         given = {**values, **entry, "entry_details": details, "of_shard": a_shard()}
-        statement = _AT_ONCE if spec.mask_image is None else _AT_ONCE_WITH_MASK
+        key = values["of_key"]
+        statement = _AT_ONCE[spec.mask_image is not None, key is not None]
         known = {
             "metadata": values["new_metadata"],
             "trace_context": values["new_trace_context"],
@@ -133,8 +192,10 @@ class JobStore:
             for row in connection.execute(statement, given):
                 job = new_job(account_id, job_id, spec, **known, **row._mapping)
                 on_commit(connection, partial(note_moves, "submit", [job]))
+                if key is not None:
+                    count_lookup(connection, spec.engine, "miss")
                 return job
-        return None  # it lacks an image, or its account a place in line
+        return None  # it lacks an image, or its account a place in line; or it is answered
 
     def get(self, account_id: str, job_id: str) -> Job:
         """The job as it is now; `NotFound`."""
@@ -181,10 +242,10 @@ class JobStore:
                 note(connection, account_id, "job.canceled", job_id)
             return _read(connection, account_id, job_id)
 
-    def delete(self, account_id: str, job_id: str) -> tuple[Job, int]:
+    def delete(self, account_id: str, job_id: str) -> Deleted:
         """Forget a final job; what it was, so that its objects can go too. `JobNotFinal`.
 
-        Also how many of its webhook deliveries went with it, sent or not.
+        They stay while another job points to them, which then pays for them.
         """
         with self._database.writing() as connection:
             job = _read(connection, account_id, job_id)
@@ -192,12 +253,13 @@ class JobStore:
                 raise JobNotFinal(f"{job_id} is {job.status}; cancel it first.")
             told = delete(webhook_deliveries).where(webhook_deliveries.c.job_id == job_id)
             deliveries = connection.execute(told).rowcount
-            this = delete(jobs).where(jobs.c.id == job_id).returning(jobs.c.stored_bytes)
+            this = delete(jobs).where(jobs.c.id == job_id).returning(*KNOWN)
             gone = connection.execute(this).first()
+            freed = Freed(has_pictures=False, size_bytes=0)
             if gone is not None:
                 note(connection, account_id, "job.deleted", job_id)
-                add_usage(connection, account_id, STORED_BYTES, -(gone.stored_bytes or 0))
-        return job, deliveries
+                freed = let_go(connection, gone)
+        return Deleted(job, freed, deliveries)
 
     def final_among(self, ids: Iterable[str]) -> set[str]:
         """Those of these jobs that have ended or are gone: nobody needs to wait for them."""
@@ -287,7 +349,7 @@ def _new_row(
     }
 
 
-def _promising(mask: NamedFromClause | None) -> ReturningInsert[Any]:
+def _promising(mask: NamedFromClause | None, *further: ColumnElement[bool]) -> ReturningInsert[Any]:
     """One statement makes the row from what it stands on, and holds that until the commit.
 
     The picture, the mask if it is an image, and the account's place in line: so nobody can
@@ -295,7 +357,7 @@ def _promising(mask: NamedFromClause | None) -> ReturningInsert[Any]:
     """
     picture = images.alias("picture")
     here = turns.join(picture, true())
-    needs = [PLACE]
+    needs = [PLACE, *further]
     for image, name in ((picture, "image_id"), (mask, "mask_id")):
         if image is not None:
             needs += [
@@ -344,18 +406,36 @@ def _at_once(promise: JobWrite) -> Select[Any]:
     )
 
 
-_AT_ONCE, _AT_ONCE_WITH_MASK = _at_once(_PROMISE), _at_once(_PROMISE_WITH_MASK)
+def _unless_answered(mask: NamedFromClause | None) -> JobWrite:
+    return JobWrite(_promising(mask, ~IS_ANSWERED), is_by_key=True)
+
+
+#: By whether its mask is an image, and whether an earlier result may answer it.
+_AT_ONCE = {
+    (False, False): _at_once(_PROMISE),
+    (True, False): _at_once(_PROMISE_WITH_MASK),
+    (False, True): _at_once(_unless_answered(None)),
+    (True, True): _at_once(_unless_answered(images.alias("mask"))),
+}
 
 
 def _promise(
-    connection: Connection, account_id: str, spec: JobSpec, values: dict[str, object]
+    connection: Connection,
+    account_id: str,
+    spec: JobSpec,
+    values: dict[str, object],
+    limits: Limits,
 ) -> Job:
+    if limits.are_counted:
+        _require_room(connection, account_id, spec, limits)
     promise = _PROMISE if spec.mask_image is None else _PROMISE_WITH_MASK
-    for job in write_jobs(connection, promise, values):
-        return job
-    _hold_images(connection, account_id, spec)  # it is one of them, or the place in line
-    enter_line(connection, spec.engine, account_id)
-    (job,) = write_jobs(connection, promise, values)
+    made = write_jobs(connection, promise, values)
+    if not made:
+        _hold_images(connection, account_id, spec)  # it is one of them, or the place in line
+        enter_line(connection, spec.engine, account_id)
+        made = write_jobs(connection, promise, values)
+    (job,) = made
+    on_commit(connection, partial(note_moves, "submit", [job]))
     return job
 
 

@@ -27,6 +27,9 @@ _PICTURES = text("pictures_gone_at IS NULL")
 _GONE = text("pictures_gone_at IS NOT NULL")
 _OF_BATCH = text("batch_id IS NOT NULL")
 _ACTIVE_OF_BATCH = text("batch_id IS NOT NULL AND status IN ('queued', 'running')")
+_RAN = text("status = 'succeeded' AND claimed_at IS NOT NULL")
+_ANSWERS = text("cache_key IS NOT NULL AND pictures_gone_at IS NULL")
+_SHARES = text("origin_id IS NOT NULL AND pictures_gone_at IS NULL")
 
 jobs = Table(
     "jobs",
@@ -58,7 +61,9 @@ jobs = Table(
     Column("steps", Integer),
     Column("result", JSON(none_as_null=True)),
     Column("error", JSON(none_as_null=True)),
-    Column("stored_bytes", BigInteger),  # of the result's objects; NULL: none
+    Column("stored_bytes", BigInteger),  # of the result's objects; NULL: none, or another row pays
+    Column("origin_id", String(40)),  # the job that made the result's objects; NULL: this one
+    Column("cache_key", LargeBinary(32)),  # of a result that may answer others
     # Times
     Column("created_at", BigInteger, nullable=False),
     Column("started_at", BigInteger),  # of the first attempt
@@ -95,7 +100,13 @@ jobs = Table(
     Index(
         "ix_jobs_recent", "engine", "finished_at",
         sqlite_where=_SUCCEEDED, postgresql_where=_SUCCEEDED,
+    ),  # of no use any more; the code before 0008 needs it
+    Index("ix_jobs_runs", "engine", "finished_at", sqlite_where=_RAN, postgresql_where=_RAN),
+    Index(
+        "ix_jobs_cache", "account_id", "cache_key", "id",
+        sqlite_where=_ANSWERS, postgresql_where=_ANSWERS,
     ),
+    Index("ix_jobs_origin", "origin_id", "id", sqlite_where=_SHARES, postgresql_where=_SHARES),
 )  # fmt: skip
 
 #: Spelt out in the statement, so that the databases see that a partial index holds the rows.

@@ -15,6 +15,7 @@ from shared.errors import TimedOut, TowlineError, WorkerLost
 from shared.jobs.job import Job, job_from_row
 from shared.jobs.leases import RELEASED, error_to_json, is_due
 from shared.jobs.moves import move_jobs
+from shared.jobs.pointers import KNOWN, let_go
 from shared.jobs.state import Move
 from shared.jobs.tables import ACTIVE, QUEUED, RUNNING, jobs, turns
 from shared.jobs.turns import SLICE as LEAVE_SLICE
@@ -162,13 +163,20 @@ class Upkeep:
             jobs.c.retain_until < now_ms(),
         )
 
-    def say_that_pictures_are_gone(self, job: Job) -> None:
-        """The row stays, and points to nothing any more; its account has their room again."""
+    def say_that_pictures_are_gone(self, job: Job) -> bool:
+        """The row stays, and points to nothing any more; whether its pictures are to go now.
+
+        Then its account has their room again. They stay while another job points to them.
+        """
         this = (jobs.c.id == job.id, jobs.c.pictures_gone_at.is_(None))
         with self._database.writing() as connection:
+            held = select(*KNOWN).where(*this).with_for_update(key_share=True)
+            row = connection.execute(held).first()
+            if row is None:  # a rival was faster, and sees to the pictures
+                return False
             gone = update(jobs).where(*this).values(pictures_gone_at=now_ms(), stored_bytes=None)
-            if connection.execute(gone).rowcount:
-                add_usage(connection, job.account_id, STORED_BYTES, -(job.stored_bytes or 0))
+            connection.execute(gone)
+            return let_go(connection, row).has_pictures
 
     def jobs_past_retention(self) -> list[Job]:
         """A slice of the jobs that may be forgotten: their pictures went before."""

@@ -98,7 +98,10 @@ class OptionsBody(Body):
     strict: bool | None = None
     output: Output | None = None
     format: Format | None = None
-    cache: bool | None = None
+    cache: (
+        Annotated[bool, Field(description="whether an earlier result of the same edit may answer")]
+        | None
+    ) = None
 
 
 class JobWebhookBody(Body):

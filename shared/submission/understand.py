@@ -28,6 +28,7 @@ from shared.edits import (
 from shared.engines import ENGINES, SEED_MAX, EngineSpec
 from shared.errors import NotFound, StorageUnavailable, Violation
 from shared.imaging import MAX_SIDE_PX, decode_mask
+from shared.jobs.cache_keys import Contents
 from shared.masks import drawn
 from shared.placement import check_placement, without
 from shared.rounds import split_violations
@@ -80,6 +81,7 @@ class Submission:
     engine: EngineSpec | None
     picture: Image | None
     violations: list[Violation] = field(default_factory=list)
+    contents: Contents | None = None  #: for `JobStore.submit`, if the seed was given
 
 
 def understand(
@@ -105,7 +107,14 @@ def understand(
     if picture is not None:
         found += _check_on_picture(body, rounds, picture, mask_image, engine, at)
         found += _check_format(options, picture)
-    return Submission(_spec(body, rounds, options, at), engine, picture, found)
+    contents = _contents(body, picture, mask_image)
+    return Submission(_spec(body, rounds, options, at), engine, picture, found, contents)
+
+
+def _contents(body: JobBody, picture: Image | None, mask: Image | None) -> Contents | None:
+    if body.options.seed is None or picture is None:
+        return None
+    return Contents(picture.sha256, None if mask is None else mask.sha256)
 
 
 def _mentions(found: list[Violation], pointer: str) -> bool:

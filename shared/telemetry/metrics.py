@@ -26,6 +26,11 @@ JOB_MOVES = Counter(
     "Changes of state that this process committed",
     ["engine", "move"],  # submit, claim, succeed, fail, cancel, expire, requeue
 )
+CACHE_LOOKUPS = Counter(
+    "towline_cache_lookups_total",
+    "Submissions for which an earlier result was looked for",
+    ["engine", "outcome"],  # outcome: hit, miss
+)
 JOB_SECONDS = Histogram(
     "towline_job_phase_seconds",
     "Where the time of jobs that succeeded went",

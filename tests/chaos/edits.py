@@ -61,6 +61,7 @@ def order(number: int, chance: random.Random, first: Sequence[str]) -> Order:
         "seed": seed_of(act, seed),
         "quality": edit.choice(["preview", "preview", "full"]),
         "format": edit.choice(["png", "png", "webp"]),
+        "cache": False,  # each is to be run
     }
     drags = [{"handle": [x, y], "target": [x + dx, y + dy]}]
     body: dict[str, Any] = {"mask": mask, "drags": drags, "options": options}

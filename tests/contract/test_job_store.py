@@ -102,7 +102,7 @@ def test_a_job_is_deleted_with_its_events_only_when_it_is_final(
     with pytest.raises(JobNotFinal):
         services.jobs.delete(job.account_id, job.id)
     services.leases.fail(running, TimedOut("over"))
-    assert services.jobs.delete(job.account_id, job.id)[0].status is JobState.FAILED
+    assert services.jobs.delete(job.account_id, job.id).job.status is JobState.FAILED
     with pytest.raises(NotFound):
         services.jobs.get(job.account_id, job.id)
     with services.database.reading() as connection:

@@ -7,16 +7,30 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, update
 
+from shared.jobs.cache_keys import Contents
+from shared.jobs.cached import earlier_result
+from shared.jobs.pointers import shared_keys
 from shared.jobs.state import JobState
+from shared.jobs.tables import jobs
 from shared.services import Services
 from shared.webhooks.status import Status
 from tests.crowded import METADATA, Crowd, endpoint_of, name_of
+from tests.factories import a_spec
 
 ACCOUNTS = 50
+KEY, CONTENTS = b"k" * 32, Contents("a" * 64, None)
 #: Of the audit log, one along an index ends at its `LIMIT`.
 SCAN = re.compile(r"SCAN jobs|SCAN audit_log(?! USING)|Seq Scan on (jobs|audit_log)")
+
+
+def _share_and_keep(services: Services) -> None:
+    """Half of what is there may answer others, and half was answered: by one, or by many."""
+    with services.database.writing() as connection:
+        connection.execute(update(jobs).values(cache_key=KEY).where(jobs.c.id.like("%1")))
+        connection.execute(update(jobs).values(origin_id=jobs.c.id).where(jobs.c.id.like("%2")))
+        connection.execute(update(jobs).values(origin_id="job_0").where(jobs.c.id.like("%3")))
 
 
 @pytest.fixture
@@ -25,6 +39,7 @@ def crowd(services: Services) -> Services:
     crowd = Crowd(services.database)
     crowd.accounts(ACCOUNTS)
     crowd.jobs("succeeded", 4000, accounts=ACCOUNTS)
+    _share_and_keep(services)
     crowd.jobs("queued", 300, accounts=ACCOUNTS)
     crowd.jobs("running", 100, accounts=ACCOUNTS)
     crowd.entries(4000, accounts=ACCOUNTS)
@@ -33,6 +48,25 @@ def crowd(services: Services) -> Services:
     crowd.deliveries("pending", 300, accounts=ACCOUNTS)
     crowd.settle()
     return services
+
+
+def _is_answered(services: Services) -> None:
+    services.engines_up.seen("w", "warp", "warp-1", 1)
+    services.jobs.is_answered(name_of(0), a_spec(), CONTENTS)
+
+
+def _earlier(services: Services) -> None:
+    with services.database.writing() as connection:
+        earlier_result(connection, name_of(0), KEY)
+
+
+def _shared(services: Services) -> None:
+    with services.database.reading() as connection:
+        shared_keys(connection, ["job_1000000000000"])
+
+
+def _any_ended(services: Services) -> str:
+    return services.jobs.page(name_of(0), limit=1, status=JobState.SUCCEEDED)[0].id
 
 
 def _any_queued(services: Services) -> str:
@@ -50,7 +84,11 @@ CALLS: dict[str, tuple[Callable[[Services], object], list[str]]] = {
     "images": (lambda s: s.images.forget_expired(), ["ix_jobs_image", "ix_jobs_mask"]),
     "due": (lambda s: s.upkeep.due_by_engine(), ["ix_jobs_"]),  # any that holds the queued alone
     "next place": (lambda s: s.jobs.next_place(name_of(0), "warp", 1), ["ix_jobs_claim"]),
-    "pace": (lambda s: s.forecasts.pace("warp"), ["ix_jobs_recent"]),
+    "pace": (lambda s: s.forecasts.pace("warp"), ["ix_jobs_runs"]),
+    "earlier result": (_earlier, ["ix_jobs_cache"]),
+    "is answered": (_is_answered, ["ix_jobs_cache"]),
+    "sharing": (lambda s: s.jobs.delete(name_of(0), _any_ended(s)), ["ix_jobs_origin"]),
+    "shared objects": (_shared, ["ix_jobs_origin"]),
     "list": (lambda s: s.jobs.page(name_of(0), limit=5), ["ix_jobs_list"]),
     "metadata of none": (
         lambda s: s.jobs.page(name_of(0), limit=5, metadata={"k": "v"}),

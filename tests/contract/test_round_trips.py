@@ -11,9 +11,11 @@ from sqlalchemy import event
 from shared.accounts.limits import UNLIMITED
 from shared.audit.trail import Actor, act_as
 from shared.edits import MaskImage
+from shared.jobs.cache_keys import Contents
 from shared.jobs.job import Job
 from shared.services import Services
 from tests.factories import Factory, a_result, a_spec, history, row_of
+from tests.kept import a_kept_result, come_up, contents_of
 
 
 @pytest.fixture
@@ -42,6 +44,7 @@ def test_each_step_of_a_job_is_one_statement_or_a_few(services: Services, make: 
     key = services.accounts.create_key("frequent")
     account = make.job(services.accounts.account_of(key.text)).account_id  # it is in the line now
     image, mask = make.image(account).id, make.image(account).id
+    content = a_content(services)
     job: Job | None = None
 
     def claim() -> None:
@@ -60,6 +63,12 @@ def test_each_step_of_a_job_is_one_statement_or_a_few(services: Services, make: 
         "its image": lambda: services.images.get(account, image),
         "submit": lambda: services.jobs.submit(account, a_spec(image=image), {}),
         "submit over HTTP": lambda: submit_over_http(services, account, image),
+        "submit with a seed over HTTP": lambda: submit_over_http(
+            services, account, image, contents=content
+        ),
+        "submit with a seed and a mask over HTTP": lambda: submit_over_http(
+            services, account, image, mask, contents=content
+        ),
         "submit with a mask": lambda: make.job(account, image=image, mask=MaskImage(mask)),
         "claim": claim,
         "look": of_job(lambda job: services.jobs.get(account, job.id)),
@@ -73,12 +82,26 @@ def test_each_step_of_a_job_is_one_statement_or_a_few(services: Services, make: 
         assert len(sent) == MORE.get(name, 1), (name, sent)
 
 
-def submit_over_http(services: Services, account: str, image: str) -> Job:
+def submit_over_http(
+    services: Services,
+    account: str,
+    image: str,
+    mask: str | None = None,
+    contents: Contents | None = None,
+) -> Job:
     act_as(Actor("key", "k1", "r1"))
+    spec = a_spec(image=image, mask=MaskImage(mask) if mask else None)
     try:
-        return services.jobs.submit(account, a_spec(image=image), {}, limits=UNLIMITED)
+        return services.jobs.submit(account, spec, {}, limits=UNLIMITED, contents=contents)
     finally:
         act_as(None)
+
+
+def a_content(services: Services) -> Contents:
+    """That no result was made from; which model is up is known by now."""
+    come_up(services)
+    assert services.engines_up.model_of("warp")
+    return Contents("f" * 64, None)
 
 
 def test_a_job_is_promised_alike_by_one_statement_and_by_many(
@@ -122,3 +145,15 @@ def test_a_claim_is_one_statement_beside_an_account_that_runs_all_it_may(
     assert job is not None
     assert job.account_id == other
     assert len(sent) == 1, sent
+
+
+def test_a_job_is_answered_by_an_earlier_result_where_it_would_have_been_one_statement(
+    services: Services, make: Factory
+) -> None:
+    account = make.account()
+    image, mask = make.image(account).id, make.image(account).id
+    for mask_id, spec in ((None, {}), (mask, {"mask": MaskImage(mask)})):
+        kept = a_kept_result(services, account, image, **spec)
+        contents = contents_of(services, account, kept.spec)
+        job = submit_over_http(services, account, image, mask_id, contents)
+        assert (job.status, job.origin_id) == ("succeeded", kept.id)

@@ -117,6 +117,8 @@ def happen(services: Services, server: Server, receiver: Receiver) -> None:
         image = editor.upload(a_picture())["id"]
         for _ in range(3):
             editor.edit(image=image, drags=[DRAG])
+        for _ in range(2):  # the second is answered from the first
+            editor.edit(image=image, drags=[DRAG], options={"seed": 1})
     for act in ("refuse", "lose_storage"):
         make.job(account, is_stored=True, options={"act": act})
     stored = make.image(account, is_stored=True).id

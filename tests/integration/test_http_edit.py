@@ -172,6 +172,41 @@ def test_the_same_picture_comes_out_when_an_edit_is_repeated(editor: Editor) -> 
     assert (pixels_of(editor.result(third)) == pixels_of(editor.result(first))).all()
 
 
+@pytest.mark.parametrize("form", ["png", "jpeg"])
+def test_the_same_edit_is_answered_from_its_earlier_result(editor: Editor, form: str) -> None:
+    picture, mask = pattern()[::-1], rect_mask(20, 15, 100, 75, (HEIGHT, WIDTH))
+    mask_png = encode(np.dstack([mask.astype(np.uint8) * 255] * 3), "png")
+    body = {"drags": [DRAG], "options": {"seed": 5, "format": form}}
+
+    def uploaded() -> dict[str, Any]:
+        image = editor.upload(encode(picture, "png"))["id"]
+        return {"image": image, "mask": editor.upload(mask_png)["id"]}
+
+    names = uploaded()
+    first = editor.edit(**body, **names)
+    for image in names.values():  # the very same bytes come again, by other names
+        assert editor.api.delete(f"/v1/images/{image}").status_code == 200
+    second = editor.submit(**body, **uploaded())
+    assert (second["status"], second["result"]["cached"]) == ("succeeded", True)
+    assert second["request"]["image"] != first["request"]["image"]
+    assert editor.result(second) == editor.result(first)
+    assert first["id"].encode() in editor.result(second), "who made it is said in it"
+    other = editor.edit(
+        **body | {"drags": [{"handle": [50, 45], "target": [62, 46]}]}, **uploaded()
+    )
+    assert not other["result"]["cached"]
+    assert editor.api.delete(f"/v1/jobs/{first['id']}").json()["removed"]["objects"] == 0
+    third = editor.submit(**body, **uploaded())
+    assert third["result"]["cached"]
+    for job in (third, second):
+        assert editor.result(job)
+        url = job["result"]["candidates"][0]["url"]
+        assert editor.api.delete(f"/v1/jobs/{job['id']}").status_code == 200
+    assert httpx.get(url, trust_env=False).status_code == 404
+    last = editor.submit(**body, **uploaded())
+    assert last["result"] is None
+
+
 @pytest.mark.parametrize("options", [{"output": "canvas"}, {"quality": "preview"}], ids=str)
 def test_a_picture_comes_out_when_canvas_or_preview_is_asked_for(
     editor: Editor, options: dict[str, str]

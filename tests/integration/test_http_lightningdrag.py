@@ -106,10 +106,25 @@ def test_an_edit_is_replayed_by_its_seed_bit_for_bit(
     """The pictures' bytes, that is: a file names its job."""
     first, _ = watched
     seed = first["result"]["candidates"][0]["seed"]
-    others = [editor.edit(**body(image, seed=each, **QUICK)) for each in (seed, seed ^ 1)]
+    anew = {**QUICK, "cache": False}
+    others = [editor.edit(**body(image, seed=each, **anew)) for each in (seed, seed ^ 1)]
     made = [decode(editor.result(job)).pixels_HWC for job in (first, *others)]
     assert np.array_equal(made[0], made[1])
     assert not np.array_equal(made[0], made[2])
+
+
+def test_an_edit_with_its_seed_is_answered_from_its_result(
+    editor: Editor, image: str, watched: tuple[dict[str, Any], list[int]]
+) -> None:
+    first, _ = watched
+    seed = first["result"]["candidates"][0]["seed"]
+    again = editor.submit(**body(image, seed=seed, **QUICK))
+    assert (again["status"], again["result"]["cached"]) == ("succeeded", True)
+    assert again["progress"] == {"step": STEPS, "steps": STEPS}
+    assert editor.result(again) == editor.result(first)
+    other = editor.submit(**body(image, seed=seed, **QUICK | {"guidance": 1.5}))
+    assert other["result"] is None
+    cancel(editor, other)
 
 
 def test_an_edit_is_canceled_in_the_middle(editor: Editor, image: str) -> None:

@@ -31,6 +31,7 @@ DAY_S = 86_400
 
 UPLOADER = """
 import json, os, sys
+import shared.jobs.cached
 from shared.images.store import ImageStore
 from shared.services import build_services
 from shared.settings import Settings
@@ -43,11 +44,17 @@ match given["moment"]:
     case "stored": ImageStore.add = die
     case "half": os.replace = os.rename = die; __import__("pathlib").Path.replace = die
     case "recorded": services.objects.__class__.delete = die
+    case "deleted": services.objects.__class__.walk = die
+    case "answering": shared.jobs.cached.tell_of_jobs = die
 client = create_app(services).test_client()
 caller = Caller(client, given["key"], "")
 from tests.factories import a_picture
 if given["moment"] == "recorded":
     answer = caller.post(f"/v1/images/{given['image']}/complete")
+elif given["moment"] == "deleted":
+    answer = caller.delete(f"/v1/jobs/{given['image']}")
+elif given["moment"] == "answering":
+    answer = caller.submit(image=given["image"], options={"seed": 1})
 else:
     answer = caller.send_picture(a_picture(seed=5))
 sys.exit(f"lived: {answer.text}")
@@ -154,6 +161,33 @@ def test_what_was_staged_goes_when_the_api_died_after_completing_the_upload(
     image = services.images.get(caller.account_id, image_id)
     assert services.objects.get(image.object_key or "") == data
     assert services.objects.walk("staging/", "", 10) == []
+
+
+def test_shared_pictures_go_with_their_last_job_though_the_api_died_before_they_were_deleted(
+    start_crew: Callable[..., Crew], where: dict[str, Any]
+) -> None:
+    crew = start_crew(worker_threads=1, **where)
+    services = crew.services
+    crew.worker().wait_for_ready()
+    caller = caller_of(services)
+    image = caller.image(a_picture(seed=8))
+    seed = {"seed": 1}
+    first = services.jobs.get(caller.account_id, caller.job(image=image, options=seed)["id"])
+    services.wakeups.send("warp")
+    crew.wait_for_end(first)
+    kept = crew.stored(first)
+    assert len(kept) == 2
+    upload_and_die(services, "answering", caller.key, image)
+    assert [job.id for job in services.jobs.page(caller.account_id, limit=9)] == [first.id]
+    second = caller.job(image=image, options=seed)
+    assert second["result"]["cached"]
+    assert caller.delete(f"/v1/jobs/{first.id}").status_code == 200
+    assert (collect(services), crew.stored(first)) == (0, kept)
+    upload_and_die(services, "deleted", caller.key, second["id"])
+    assert crew.stored(first) == kept
+    assert services.jobs.page(caller.account_id, limit=9) == []
+    assert caller.job(image=image, options=seed)["status"] == "queued"
+    assert (collect(services), crew.stored(first)) == (2, [])
 
 
 def test_a_half_written_file_goes_when_its_process_was_killed_while_it_wrote(

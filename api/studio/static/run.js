@@ -106,7 +106,8 @@ export class Run {
     this.#showResult(true);
     const seconds = (job.result.timings.total_ms / 1000).toFixed(1);
     this.note(job.result.warnings.map(warningInWords), "warning");
-    this.#say(`Done by ${job.result.engine} in ${seconds} s.`);
+    const { engine, cached } = job.result;
+    this.#say(cached ? `Done by ${engine} before.` : `Done by ${engine} in ${seconds} s.`);
   }
 
   async #goOn() {

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 
 WAITING = sa.text("job_id IS NULL AND problem IS NULL")
 INVALID = sa.text("problem IS NOT NULL")
