@@ -93,6 +93,7 @@ def build_services(settings: Settings) -> Services:
     engines_up = EnginesUp(database, alive_s=settings.lease_s)
     limits = Limits.of({name: getattr(settings, f"limit_{name}") for name in LIMITS})
     wakeups = Wakeups(settings.redis_url.get_secret_value(), window=settings.wakeup_window)
+    maker_of = _maker_of(settings, engines_up)
     database.after_commit(DELIVERIES, wakeups.send_deliverer)
     database.after_commit(BATCHES, wakeups.send_tender)
     return Services(
@@ -114,13 +115,15 @@ def build_services(settings: Settings) -> Services:
             window=settings.batch_window,
             lease_s=settings.lease_s,
             retention_days=settings.job_retention_days,
+            result_retention_days=settings.result_retention_days,
             defaults=limits,
+            maker_of=maker_of,
         ),
         jobs=JobStore(
             database,
             result_retention_days=settings.result_retention_days,
             defaults=limits,
-            maker_of=_maker_of(settings, engines_up),
+            maker_of=maker_of,
         ),
         histories=HistoryStore(database),
         leases=LeaseStore(

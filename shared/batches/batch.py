@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from shared.batches.state import BatchState
 from shared.edits import JobSpec, JobWebhook
 from shared.errors import Violation
+from shared.jobs.cache_keys import Contents
 from shared.times import rfc3339, rfc3339_or_none
 
 if TYPE_CHECKING:
@@ -26,13 +27,18 @@ WHOLE = 0  #: the line of what is wrong with the batch as a whole
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A line that can be run. pixels: of the pictures that it asks for."""
+    """A line that can be run.
+
+    pixels: of the pictures that it asks for. contents: what its images hold, if an earlier result
+    may stand for them.
+    """
 
     line: int
     custom_id: str
     spec: JobSpec
     metadata: Mapping[str, str]
     pixels: int
+    contents: Contents | None = None
 
 
 @dataclass(frozen=True, slots=True)

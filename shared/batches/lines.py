@@ -61,7 +61,9 @@ def item_of(line: int, value: Any, account_id: str, around: Surroundings) -> Ite
     found += submission.violations
     if found or name is None:
         return Invalid(line, name, found)
-    return Item(line, name, submission.spec, body.metadata, _pixels(submission))
+    return Item(
+        line, name, submission.spec, body.metadata, _pixels(submission), submission.contents
+    )
 
 
 def with_defaults(defaults: Mapping[str, Any], value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, insert, select
@@ -96,6 +97,7 @@ def _row(batch_id: str, item: Item) -> dict[str, Any]:
         "image_id": item.spec.image,
         "mask_id": item.spec.mask_image,
         "pixels": item.pixels,
+        "contents": None if item.contents is None else asdict(item.contents),
     }
 
 

@@ -71,6 +71,7 @@ batch_items = Table(
     Column("image_id", String(40)),
     Column("mask_id", String(40)),
     Column("pixels", BigInteger, nullable=False),
+    Column("contents", JSON(none_as_null=True)),  # of its images, if its seed was given
     Column("job_id", String(40)),
     Column("problem", JSON(none_as_null=True)),  # of an invalid one: what it is called, and why
     Index("uq_batch_items_custom_id", "batch_id", "custom_id", unique=True),

@@ -13,7 +13,7 @@ its account's other jobs, nor slow to cancel, nor against the account's limit of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,11 @@ from shared.batches.tables import INVALID, RUNNING, VALIDATING, WAITING, batch_i
 from shared.batches.tally import finish, tell, with_counts
 from shared.db import now_ms
 from shared.edits import JobSpec
+from shared.engines import ENGINES
 from shared.errors import Violation
 from shared.ids import new_id
+from shared.jobs.cache_keys import Contents, Maker, cache_key
+from shared.jobs.cached import answer, earlier_result
 from shared.jobs.labels import add_labels_of
 from shared.jobs.moves import submit_jobs
 from shared.jobs.tables import QUEUED as JOB_QUEUED
@@ -70,11 +73,16 @@ class BatchUpkeep:
         window: int,
         lease_s: float,
         retention_days: float,
+        result_retention_days: float,
         defaults: Limits = UNLIMITED,
+        maker_of: Callable[[str], Maker | None] = lambda engine: None,
     ) -> None:
+        """maker_of: see `JobStore`."""
         self._database = database
         self._defaults = defaults
         self._window = window
+        self._maker_of = maker_of
+        self._result_retention_ms = int(result_retention_days * 86_400_000)
         self._lease_ms = int(lease_s * 1000)
         self._retention_ms = int(retention_days * 86_400_000)
 
@@ -182,7 +190,11 @@ class BatchUpkeep:
         tell(connection, read_batch(connection, batch_id=batch_id))
 
     def release(self, batch: Batch) -> dict[str, int]:
-        """Make the next items jobs, as far as there is room; how many, by engine."""
+        """Make the next items jobs, as far as there is room; how many of these wait, by engine.
+
+        Those that an earlier result answers are born succeeded, and cost the account nothing.
+        """
+        makers = {engine: self._maker_of(engine) for engine in ENGINES}
         with self._database.writing() as connection:
             limits = hold_account(connection, batch.account_id, self._defaults)
             held = hold_batch(connection, batch.id, RUNNING, batches.c.waiting > 0)
@@ -197,7 +209,7 @@ class BatchUpkeep:
             ).all()
             if not items:
                 return {}
-            return self._release(connection, held, items)
+            return self._release(connection, held, items, makers)
 
     def _room(self, connection: Connection, batch: Batch, limits: Limits) -> int:
         mine = select(func.count()).where(jobs.c.batch_id == batch.id, JOB_QUEUED)
@@ -210,11 +222,22 @@ class BatchUpkeep:
         return room
 
     def _release(
-        self, connection: Connection, batch: Batch, items: Sequence[Row[Any]]
+        self,
+        connection: Connection,
+        batch: Batch,
+        items: Sequence[Row[Any]],
+        makers: Mapping[str, Maker | None],
     ) -> dict[str, int]:
         now = connection.scalar(select(now_ms())) or 0
         rows = [_job_row(batch, item, now) for item in items]
-        submit_jobs(connection, rows)
+        answered = {
+            item.line
+            for item, row in zip(items, rows, strict=True)
+            if self._answer(connection, item, row, makers[row["engine"]])
+        }
+        left = [row for item, row in zip(items, rows, strict=True) if item.line not in answered]
+        if left:
+            submit_jobs(connection, left)
         add_labels_of(connection, batch.account_id, {row["id"]: row["metadata"] for row in rows})
         connection.execute(
             _BECAME,
@@ -228,8 +251,34 @@ class BatchUpkeep:
             .where(batches.c.id == batch.id)
             .values(waiting=batches.c.waiting - len(items))
         )
-        self._charge_this_month(connection, batch, sum(item.pixels for item in items), now)
-        return dict(Counter(row["engine"] for row in rows))
+        begun_px = sum(row["pixels"] for row in left)
+        self._charge_this_month(connection, batch, begun_px, now)
+        free_px = sum(item.pixels for item in items if item.line in answered)
+        month = pixels_of_month(batch.accepted_at or now)
+        add_usage(connection, batch.account_id, month, -free_px)
+        return dict(Counter(row["engine"] for row in left))
+
+    def _answer(
+        self, connection: Connection, item: Row[Any], row: dict[str, Any], maker: Maker | None
+    ) -> bool:
+        """Whether an earlier result answers the item: then its job is there, and has succeeded."""
+        if item.contents is None or maker is None:
+            return False
+        spec = JobSpec.from_json(item.spec)
+        key = cache_key(row["account_id"], spec, Contents(**item.contents), maker)
+        earlier = None if key is None else earlier_result(connection, row["account_id"], key)
+        if earlier is None:
+            return False
+        names = ("id", "priority", "spec", "metadata", "image_id", "mask_id", "timeout_s")
+        values = {
+            "of_engine": row["engine"],
+            "of_account": row["account_id"],
+            "of_key": key,
+            **{f"new_{name}": row[name] for name in (*names, "batch_id")},
+            **dict.fromkeys(("new_retried_from", "new_trace_context", "expires_in_ms")),
+        }
+        answer(connection, earlier, values, retention_ms=self._result_retention_ms)
+        return True
 
     def _charge_this_month(
         self, connection: Connection, batch: Batch, pixels: int, now: int

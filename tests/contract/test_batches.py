@@ -41,6 +41,7 @@ from tests.batches import (
 )
 from tests.crowd import in_threads
 from tests.factories import Factory, a_result, history, let_pass
+from tests.kept import come_up, run_next
 from worker.sweep import sweep
 
 PIXELS = 64 * 48
@@ -373,6 +374,58 @@ def test_a_retry_takes_what_failed_or_expired_alone(services: Services, make: Fa
     ]
     with pytest.raises(NothingToRetry):
         services.batches.retry(account, again.id)
+
+
+def test_an_item_is_born_succeeded_when_an_earlier_result_answers_it(
+    services: Services, make: Factory
+) -> None:
+    account = make.account()
+    make.endpoint(account, "batch.*")
+    image = make.image(account, is_stored=True).id
+    come_up(services)
+    seeded = [a_line(image, name, options={"seed": 7}) for name in ("a", "b")]
+    first = send(services, account, jsonl(seeded))
+    tend(services)
+    while run_next(services) is not None:
+        pass
+    assert charged(services, account) == 2 * PIXELS
+    others = [a_line(image, "c", options={"seed": 8}), a_line(image, "d")]
+    again = send(services, account, jsonl([*seeded, *others]))
+    tend(services)
+    assert now(services, again).counts["succeeded"] == 2
+    assert charged(services, account) == 4 * PIXELS, "an answer costs nothing"
+    items = services.batches.items(account, again.id, after_line=0, limit=10)
+    results = [item.job.result if item.job else None for item in items]
+    assert [result and result["cached"] for result in results] == [True, True, None, None]
+    off = [{**line, "options": {"seed": 7, "cache": False}} for line in seeded]
+    third = send(services, account, jsonl(off))
+    tend(services)
+    assert now(services, third).counts["queued"] == 2
+    services.batches.cancel(account, again.id)
+    services.batches.cancel(account, third.id)
+    whole = send(services, account, jsonl(seeded))
+    tend(services)
+    assert now(services, whole).status is BatchState.COMPLETED
+    assert [event for event, _ in told(services, whole)] == ["batch.completed"]
+    assert now(services, first).status is BatchState.COMPLETED
+
+
+def test_a_retry_runs_what_an_earlier_result_could_answer(
+    services: Services, make: Factory
+) -> None:
+    account = make.account()
+    image = make.image(account, is_stored=True).id
+    come_up(services)
+    line = a_line(image, "a", options={"seed": 7})
+    failed = send(services, account, jsonl([line]))
+    tend(services)
+    run_all(services, fail(services))
+    send(services, account, jsonl([line]))
+    tend(services)
+    assert run_next(services) is not None
+    again = services.batches.retry(account, failed.id)
+    tend(services)
+    assert now(services, again).counts["queued"] == 1
 
 
 def test_another_accounts_batch_does_not_exist(services: Services, make: Factory) -> None:

@@ -61,6 +61,7 @@ def upgrade() -> None:
         sa.Column("image_id", sa.String(length=40), nullable=True),
         sa.Column("mask_id", sa.String(length=40), nullable=True),
         sa.Column("pixels", sa.BigInteger(), nullable=False),
+        sa.Column("contents", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("job_id", sa.String(length=40), nullable=True),
         sa.Column("problem", sa.JSON(none_as_null=True), nullable=True),
         sa.ForeignKeyConstraint(
