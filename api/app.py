@@ -38,6 +38,8 @@ from shared.ids import id_form
 from shared.signed_urls import UrlSigner
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flask_openapi3 import OpenAPI
 
     from shared.services import Services
@@ -69,7 +71,7 @@ TAKES_QUERY = {
 }
 
 
-def create_app(services: Services) -> OpenAPI:
+def create_app(services: Services, is_ending: Callable[[], bool] = lambda: False) -> OpenAPI:
     """A WSGI app over these services; `ValueError` without a secret key."""
     settings = services.settings
     signer = UrlSigner(settings.secret_key.get_secret_value(), settings.base_url)
@@ -86,6 +88,7 @@ def create_app(services: Services) -> OpenAPI:
         feeds=Feeds(services.histories, services.accounts, notifier, limit=settings.max_streams),
         decoding=BoundedSemaphore(os.cpu_count() or 1),
         known_images=KnownImages(services.images),
+        is_ending=is_ending,
         gauges=DatabaseGauges(services.database, alive_s=settings.lease_s),
     )
     app.validation_error_callback = _refuse

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, cast
 from flask import current_app, g
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from api.feeds import Feeds
     from api.notifier import Notifier
     from api.pictures import KnownImages
@@ -30,6 +32,7 @@ class Context:
     urls: what clients are given; signer: what `/objects` accepts.
     known_images: what submissions need to know of their pictures.
     gauges: what the database says of the service, for `/metrics`.
+    is_ending: whether this process was told to end, and should get no more requests.
     decoding: held while a picture or a mask is in memory as pixels: hundreds of megabytes each.
     """
 
@@ -42,6 +45,7 @@ class Context:
     gauges: DatabaseGauges
     decoding: BoundedSemaphore
     known_images: KnownImages
+    is_ending: Callable[[], bool]
 
 
 def context() -> Context:

@@ -22,9 +22,9 @@ REPOSITORY = Path(__file__).parents[1]
 LIMIT_S = 30.0
 #: Settings of a test that its processes have as well.
 PASSED_ON = (
-    "lease_s", "heartbeat_s", "sweep_s", "drain_s", "worker_threads", "worker_port",
-    "webhook_allow_http",    "webhook_timeout_s", "webhook_time_scale", "webhook_concurrency",
-    "webhook_endpoint_concurrency",
+    "lease_s", "heartbeat_s", "sweep_s", "drain_s", "drain_notice_s", "api_processes",
+    "worker_threads", "worker_port", "webhook_allow_http", "webhook_timeout_s",
+    "webhook_time_scale", "webhook_concurrency", "webhook_endpoint_concurrency",
 )  # fmt: skip
 
 
