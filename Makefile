@@ -11,10 +11,10 @@ INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constrain
 BESIDE := $(PY) -m pytest -m "not alone"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check chaos compose-smoke lint format bench golden flops lock clean
+.PHONY: help run test check chaos compose-smoke compose-upgrade compose-restore lint format bench golden flops lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 run: .venv/.installed-$(if $(findstring lightningdrag,$(TOWLINE_ENGINES)),gpu,embedded) $(if $(OTEL_EXPORTER_OTLP_ENDPOINT)$(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT),.venv/.installed-tracing) ## the whole service on this machine; ONCE=1 ends after the sample edit
 	@exec $(PY) -m infra.embedded $(if $(filter-out 0,$(ONCE)),--once)
@@ -31,6 +31,12 @@ chaos: .venv/.installed-dev ## kill everything while jobs run, and judge what be
 
 compose-smoke: .venv/.installed-dev ## bring docker-compose.yml up, use it, kill a worker and Redis, take it down
 	@$(PY) -m tests.compose $(ARGS)
+
+compose-upgrade: .venv/.installed-dev ## go from one version to the next under load, by the commands of docs/howto/grow.md
+	@$(PY) -m tests.compose --upgrade $(ARGS)
+
+compose-restore: .venv/.installed-dev ## back up under load, lose everything, and restore it
+	@$(PY) -m tests.compose --restore $(ARGS)
 
 lint: .venv/.installed-dev ## style, format, types, and which way imports point
 	@$(PY) -m ruff check .

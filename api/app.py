@@ -42,6 +42,8 @@ from shared.submission.json_text import json_pointer, shape_violation
 from shared.submission.understand import Surroundings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flask_openapi3 import OpenAPI
 
     from shared.services import Services
@@ -82,7 +84,7 @@ TAKES_QUERY = {
 }
 
 
-def create_app(services: Services) -> OpenAPI:
+def create_app(services: Services, is_ending: Callable[[], bool] = lambda: False) -> OpenAPI:
     """A WSGI app over these services; `ValueError` without a secret key."""
     settings = services.settings
     signer = UrlSigner(settings.secret_key.get_secret_value(), settings.base_url)
@@ -109,6 +111,7 @@ def create_app(services: Services) -> OpenAPI:
             rules=services.webhooks.rules,
             decoding=decoding,
         ),
+        is_ending=is_ending,
         gauges=DatabaseGauges(services.database, alive_s=settings.lease_s),
     )
     app.validation_error_callback = _refuse

@@ -22,6 +22,9 @@ from shared.telemetry.metrics import HTTP_SECONDS
 
 log = structlog.get_logger()
 
+#: Asked several times a second by proxies and whoever watches.
+PROBES = {"/livez", "/readyz", "/metrics"}
+
 _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _BEARER = re.compile(r"Bearer +(\S+) *", re.IGNORECASE)
 CHUNK_BYTES = 64 * 1024
@@ -85,7 +88,8 @@ def _finish(response: Response) -> Response:
     duration_s = time.monotonic() - g.get("started", time.monotonic())
     route = request.url_rule.rule if request.url_rule else ""
     HTTP_SECONDS.labels(request.method, route, response.status_code).observe(duration_s)
-    log.info(
+    tell = log.debug if request.path in PROBES and response.status_code < 400 else log.info
+    tell(
         "request",
         method=request.method,
         path=request.path,

@@ -211,6 +211,12 @@ PROBLEMS = {
     "database_unavailable": Code(
         503, "The database does not answer", "Try again after `Retry-After`."
     ),
+    "api_unavailable": Code(
+        503,
+        "The API is not there",
+        "Said by the proxy of docker-compose.yml when no process of the API takes requests. Nothing"
+        " was done; try again after `Retry-After`.",
+    ),
     "too_many_streams": Code(
         503,
         "Too many open event streams",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, cast
 from flask import current_app, g
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from api.feeds import Feeds
     from api.notifier import Notifier
     from api.waiting import FinalWatcher
@@ -31,6 +33,7 @@ class Context:
     surroundings: what submissions are checked against.
     archives: held while an archive is sent: each keeps a thread for long.
     gauges: what the database says of the service, for `/metrics`.
+    is_ending: whether this process was told to end, and should get no more requests.
     decoding: held while a picture or a mask is in memory as pixels: hundreds of megabytes each.
     """
 
@@ -45,6 +48,7 @@ class Context:
     gauges: DatabaseGauges
     decoding: BoundedSemaphore
     surroundings: Surroundings
+    is_ending: Callable[[], bool]
 
 
 def context() -> Context:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import shutil
 import signal
 import socket
 import time
 from contextlib import suppress
-from itertools import chain, repeat
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,11 +34,27 @@ LINGER_S = 2.0  #: for a client that has its answer and should hang up
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's, but for one thing: whoever does not hang up holds up nobody else.
+    """gunicorn's, but for two things.
 
-    Before it closes a connection for good it waits for the client to close its end (RFC 9112,
-    section 9.6), in the thread that accepts for all. Here that is over before it comes to that.
+    Whoever does not hang up holds up nobody else: before gunicorn closes a connection for good it
+    waits for the client to close its end (RFC 9112, section 9.6), in the thread that accepts for
+    all. Here that is over before it comes to that.
+
+    Whoever has knocked is let in: told to end, gunicorn accepts no more, and resets those
+    who came meanwhile when it is gone, their requests unanswered.
     """
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """At the end, take those who wait already; the others are refused, and can go elsewhere."""
+        super().set_accept_enabled(enabled)
+        if self.alive:
+            return
+        for listener in self.sockets:
+            known = -1
+            while self.nr_conns > known:
+                known = self.nr_conns
+                self.accept(listener)
+            listener.close()
 
     def handle(self, conn: Any) -> Any:
         """Serve a request; linger in its own thread when the connection is not to be kept."""
@@ -74,6 +90,7 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._end = _Flag()
         super().__init__()
 
     def load_config(self) -> None:
@@ -91,7 +108,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "preload_app": False,
             "limit_request_line": 8190,  # filters by metadata are long
             "control_socket_disable": True,
-            "when_ready": _second_is_quicker,
+            "when_ready": self._heed_signals,
             "post_worker_init": _end_waits_first,
             "worker_exit": _send_last_spans,
             "child_exit": _forget_metrics_of,
@@ -108,7 +125,45 @@ class Server(BaseApplication):  # type: ignore[misc]
     def load(self) -> Flask:
         """The app of one worker process."""
         start_tracing("api")
-        return create_app(build_services(self._settings))
+        return create_app(build_services(self._settings), self._end.is_up)
+
+    def _heed_signals(self, arbiter: Any) -> None:
+        """SIGTERM and SIGINT alike: the first lets requests end, the second does not.
+
+        The first is told to whoever asks, for `drain_notice_s` in which requests are still taken;
+        then those that run have `drain_s`. gunicorn's own first SIGINT cuts requests off, and its
+        second SIGTERM does nothing.
+        """
+
+        def stop(_: int, frame: Any) -> None:
+            arbiter.signal(signal.SIGTERM, frame)
+
+        def heed(number: int, frame: Any) -> None:
+            if self._end.is_up():
+                arbiter.signal(signal.SIGQUIT, frame)
+                return
+            self._end.raise_()
+            if self._settings.drain_notice_s:
+                signal.setitimer(signal.ITIMER_REAL, self._settings.drain_notice_s)
+            else:
+                stop(number, frame)
+
+        signal.signal(signal.SIGALRM, stop)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, heed)
+
+
+class _Flag:
+    """Raised in one process, and up in all that it has forked."""
+
+    def __init__(self) -> None:
+        self._shared = mmap.mmap(-1, 1)
+
+    def raise_(self) -> None:
+        self._shared[0] = 1
+
+    def is_up(self) -> bool:
+        return self._shared[0] == 1
 
 
 def _send_last_spans(_arbiter: Any, _worker: Any) -> None:
@@ -125,16 +180,6 @@ def _forget_metrics(_: Any) -> None:
     folder = Path(os.environ.get(FOLDER, ""))
     if folder.name.startswith(FOLDER_PREFIX):
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _second_is_quicker(arbiter: Any) -> None:
-    """SIGTERM and SIGINT alike: the first lets requests end, for `drain_s`; the second does not.
-
-    gunicorn's own first SIGINT cuts requests off, and its second SIGTERM does nothing.
-    """
-    meant = chain([signal.SIGTERM], repeat(signal.SIGQUIT))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _, frame: arbiter.signal(next(meant), frame))
 
 
 def _end_waits_first(worker: Any) -> None:

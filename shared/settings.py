@@ -131,6 +131,7 @@ class Settings(BaseSettings):
     worker_threads: int | None = Field(None, ge=1)
     worker_port: int | None = Field(None, ge=1, le=65535)
     drain_s: float = Field(5.0, ge=0, allow_inf_nan=False)
+    drain_notice_s: float = Field(0.0, ge=0, allow_inf_nan=False)
     api_processes: int = Field(1, ge=1)
     api_threads: int = Field(500, ge=2)
     max_waits: int = Field(150, ge=0)

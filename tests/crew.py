@@ -22,9 +22,9 @@ REPOSITORY = Path(__file__).parents[1]
 LIMIT_S = 30.0
 #: Settings of a test that its processes have as well.
 PASSED_ON = (
-    "lease_s", "heartbeat_s", "sweep_s", "drain_s", "worker_threads", "worker_port",
-    "webhook_allow_http",    "webhook_timeout_s", "webhook_time_scale", "webhook_concurrency",
-    "webhook_endpoint_concurrency",
+    "lease_s", "heartbeat_s", "sweep_s", "drain_s", "drain_notice_s", "api_processes",
+    "worker_threads", "worker_port", "webhook_allow_http", "webhook_timeout_s",
+    "webhook_time_scale", "webhook_concurrency", "webhook_endpoint_concurrency",
 )  # fmt: skip
 
 
@@ -76,17 +76,17 @@ class Crew:
         self.members: list[Member] = []
         self.redis_url = services.settings.redis_url.get_secret_value()
 
-    def worker(self, *options: str, queues: str = "warp") -> Member:
-        """One with the engine for tests."""
-        return self.start("tests.worker_main", "run", "--queues", queues, *options)
+    def worker(self, *options: str, queues: str = "warp", **environment: str) -> Member:
+        """One with the engine for tests; `environment`: what it has otherwise than the others."""
+        return self.start("tests.worker_main", "run", "--queues", queues, *options, **environment)
 
-    def start(self, *command: str) -> Member:
+    def start(self, *command: str, **environment: str) -> Member:
         log = self._folder / f"{len(self.members)}.log"
         with log.open("w") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", *command],
                 cwd=REPOSITORY,
-                env=dict(os.environ) | self._environment(),
+                env=dict(os.environ) | self._environment() | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,

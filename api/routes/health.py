@@ -6,7 +6,7 @@ from typing import Any
 
 from flask_openapi3 import APIBlueprint, Tag
 
-from api.context import services
+from api.context import context, services
 from api.openapi import operation_id
 from api.schemas.health import LiveOut, ReadyOut
 from shared.readiness import servers
@@ -18,12 +18,17 @@ health = APIBlueprint(
 
 @health.get("/livez", responses={200: LiveOut})
 def live() -> Any:
-    """The process answers."""
-    return {"status": "ok"}
+    """The process answers. `draining`: it is about to end, and still takes requests."""
+    return {"status": "draining" if context().is_ending() else "ok"}
 
 
 @health.get("/readyz", responses={200: ReadyOut, 503: ReadyOut})
 def ready() -> Any:
-    """Each server that is needed, with its latency. Jobs are taken without the broker."""
+    """Each server that is needed, with its latency. Jobs are taken without the broker.
+
+    503 too when this process is about to end (`draining`).
+    """
     status, checks = servers(services())
-    return {"status": status, "checks": checks}, 503 if status == "unavailable" else 200
+    if context().is_ending():
+        status = "draining"
+    return {"status": status, "checks": checks}, 200 if status in {"ok", "degraded"} else 503

@@ -16,13 +16,16 @@ class CheckOut(BaseModel):
 
 
 class ReadyOut(BaseModel):
-    """`ok`; `degraded`: jobs are taken but may wait; `unavailable`: jobs cannot be taken."""
+    """`ok`; `degraded`: jobs are taken but may wait; `unavailable`: jobs cannot be taken.
 
-    status: Literal["ok", "degraded", "unavailable"]
+    `draining`: this process ends soon, send requests to another.
+    """
+
+    status: Literal["ok", "degraded", "unavailable", "draining"]
     checks: dict[str, CheckOut]
 
 
 class LiveOut(BaseModel):
-    """The process answers."""
+    """The process answers; `draining`: for a few seconds more."""
 
-    status: Literal["ok"]
+    status: Literal["ok", "draining"]

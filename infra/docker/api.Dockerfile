@@ -6,11 +6,15 @@ FROM ${PYTHON_IMAGE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/towline
 WORKDIR /src
+# What we need first, by an empty package with our pyproject.toml: an image of another version repeats only what follows.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
+RUN mkdir shared api worker && echo '__version__ = "0"' > shared/__init__.py && touch api/__init__.py worker/__init__.py \
+ && /opt/towline/bin/pip install --no-compile -c constraints.txt '.[api,s3,tracing]' \
+ && python -m compileall -q -j 0 /opt/towline/lib
 COPY shared shared
 COPY api api
 COPY worker worker
-RUN /opt/towline/bin/pip install --no-compile -c constraints.txt '.[api,s3,tracing]' \
+RUN /opt/towline/bin/pip install --no-compile --no-deps --force-reinstall -c constraints.txt . \
  && /opt/towline/bin/pip uninstall --yes pip setuptools \
  && python -m compileall -q -j 0 /opt/towline/lib
 

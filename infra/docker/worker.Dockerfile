@@ -7,18 +7,27 @@ FROM ${PYTHON_IMAGE} AS source
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/towline
 WORKDIR /src
+# What we need first, by an empty package with our pyproject.toml: an image of another version repeats only what follows.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-COPY shared shared
-COPY api api
-COPY worker worker
+RUN mkdir shared api worker && echo '__version__ = "0"' > shared/__init__.py && touch api/__init__.py worker/__init__.py
 
 FROM source AS build-cpu
 RUN /opt/towline/bin/pip install --no-compile -c constraints.txt '.[worker,s3,tracing]' \
+ && python -m compileall -q -j 0 /opt/towline/lib
+COPY shared shared
+COPY api api
+COPY worker worker
+RUN /opt/towline/bin/pip install --no-compile --no-deps --force-reinstall -c constraints.txt . \
  && /opt/towline/bin/pip uninstall --yes pip setuptools \
  && python -m compileall -q -j 0 /opt/towline/lib
 
 FROM source AS build-gpu
 RUN /opt/towline/bin/pip install --no-compile -c constraints.txt '.[gpu,s3,tracing]' \
+ && python -m compileall -q -j 0 /opt/towline/lib
+COPY shared shared
+COPY api api
+COPY worker worker
+RUN /opt/towline/bin/pip install --no-compile --no-deps --force-reinstall -c constraints.txt . \
  && /opt/towline/bin/pip uninstall --yes pip \
  && python -m compileall -q -j 0 /opt/towline/lib
 

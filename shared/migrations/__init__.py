@@ -12,8 +12,13 @@ from alembic.config import Config
 
 
 def migrate(url: str) -> None:
-    """Bring the schema of the database at `url` to the newest; nothing happens if it is."""
-    command.upgrade(alembic_config(url), "head")
+    """Bring the schema of the database at `url` to the newest; nothing happens if it is.
+
+    Nor if it is newer than this code: whoever goes back to the version before starts it so.
+    """
+    config = alembic_config(url)
+    config.attributes["leaves_newer"] = True
+    command.upgrade(config, "head")
 
 
 def alembic_config(url: str) -> Config:

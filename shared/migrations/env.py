@@ -5,8 +5,9 @@ Many may start at once: one migrates, the others wait and find nothing left to d
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from alembic import context
-from sqlalchemy import func, select, text
 
 import shared.accounts.tables
 import shared.audit.tables
@@ -16,6 +17,10 @@ import shared.images.tables
 import shared.jobs.tables
 import shared.webhooks.tables
 from shared.db import Database, metadata
+from shared.migrations.online import alone, is_newer, once_unlocked, patient
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 TABLES = (
     shared.accounts.tables,
@@ -27,22 +32,38 @@ TABLES = (
     shared.webhooks.tables,
 )
 
-LOCK = 0x70771147  #: "towline", nearly: the same for all who migrate one database
 
-database = Database(context.config.attributes["url"])
-with database.writing() as connection:
-    if connection.dialect.name == "postgresql":  # on SQLite there is one writer anyway
-        # However long the one before takes; a change of a big table may take long as well.
-        connection.execute(text("SET LOCAL statement_timeout = 0"))
-        connection.execute(text("SET LOCAL lock_timeout = 0"))
-        connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
-        # What others read and write must not queue up behind a change that cannot begin.
-        connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+def run(connection: Connection) -> None:
+    """Walk the history on this connection, unless the schema is beyond it."""
     context.configure(
         connection=connection,
         target_metadata=metadata,
         transactional_ddl=True,
+        transaction_per_migration=True,
         render_as_batch=connection.dialect.name == "sqlite",
     )
-    context.run_migrations()
-database.close()
+    if context.config.attributes.get("leaves_newer") and is_newer(context):
+        return
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def run_on_sqlite(database: Database) -> None:
+    """All in one transaction: who writes is alone there anyway, and nobody is served meanwhile."""
+    with database.writing() as connection:
+        run(connection)
+
+
+def run_on_postgresql(database: Database) -> None:
+    """Each in a transaction of its own, so that none holds its locks while the next one works."""
+    with alone(database):
+        once_unlocked(database, run)
+
+
+url = context.config.attributes["url"]
+is_sqlite = url.startswith("sqlite")
+database = Database(url if is_sqlite else patient(url))
+try:
+    (run_on_sqlite if is_sqlite else run_on_postgresql)(database)
+finally:
+    database.close()

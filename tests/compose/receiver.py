@@ -1,4 +1,4 @@
-"""A receiver of webhooks in a container: what it accepts it prints, with the type and the job."""
+"""A receiver of webhooks in a container: prints what it accepts, with type, job and webhook id."""
 
 import os
 import sys
@@ -20,7 +20,8 @@ class Receiver(BaseHTTPRequestHandler):
             self.send_response(400)
         else:
             self.send_response(204)
-            sys.stdout.write(f"accepted {event['type']} {event['data'].get('id')}\n")
+            message = self.headers["webhook-id"]
+            sys.stdout.write(f"accepted {event['type']} {event['data'].get('id')} {message}\n")
             sys.stdout.flush()
         self.send_header("content-length", "0")
         self.end_headers()

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect
+from structlog.testing import capture_logs
 
 from shared.accounts.store import AccountStore
 from shared.db import Database, metadata
-from shared.migrations import alembic_config, migrate
+from shared.errors import DatabaseUnavailable
+from shared.migrations import alembic_config, migrate, online
 from shared.services import Services
+from tests.crew import wait_until
 from tests.crowd import in_processes
 from tests.factories import Factory
 from tests.servers.postgres import Postgres
@@ -126,3 +133,172 @@ def _open_all(urls: list[str]) -> None:
         with database.writing() as connection:
             connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS t (x)")
         database.close()
+
+
+HEAD = """
+import sqlalchemy as sa
+from alembic import op
+
+from shared.migrations import online
+
+revision, down_revision = {revision!r}, {before!r}
+
+
+def upgrade():
+    {change}
+"""
+MIGRATIONS = Path(online.__file__).parent
+
+
+class Later:
+    """The version of this code that comes next: the same history, and more behind it."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        self._folder = folder / "migrations"
+        shutil.copytree(MIGRATIONS, self._folder)
+        self._revisions = sorted(
+            path.stem.partition("_")[0] for path in self._folder.glob("versions/*.py")
+        )
+
+    def add(self, change: str) -> None:
+        """One more migration, which does this."""
+        before, revision = self._revisions[-1], f"9{len(self._revisions):03}"
+        text = HEAD.format(revision=revision, before=before, change=change)
+        (self._folder / "versions" / f"{revision}_later.py").write_text(text)
+        self._revisions.append(revision)
+
+    def migrate(self, processes: int = 1) -> None:
+        if processes > 1:
+            in_processes(_walk, [(self.url, self._folder)] * processes)
+        else:
+            _walk(self.url, self._folder)
+
+    def version(self) -> Any:
+        return self.ask("SELECT version_num FROM alembic_version")[0][0]
+
+    def ask(self, statement: str) -> list[Any]:
+        database = Database(self.url)
+        with database.reading() as connection:
+            rows = list(connection.exec_driver_sql(statement))
+        database.close()
+        return rows
+
+
+def _walk(url: str, folder: Path) -> None:
+    config = alembic_config(url)
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    command.upgrade(config, "head")
+
+
+@pytest.fixture
+def later(database_url: str, tmp_path: Path) -> Later:
+    return Later(database_url, tmp_path)
+
+
+@pytest.fixture
+def later_postgres(postgres_url: str, tmp_path: Path) -> Later:
+    return Later(postgres_url, tmp_path)
+
+
+def test_a_version_starts_on_the_schema_of_the_next_when_one_goes_back_to_it(later: Later) -> None:
+    later.add("op.add_column('jobs', sa.Column('later', sa.Text()))")
+    later.migrate()
+    with capture_logs() as said:
+        migrate(later.url)
+    assert later.version().startswith("9")
+    assert {"schema": later.version(), "event": "schema_is_newer_and_stays"}.items() <= said[
+        0
+    ].items()
+
+
+def test_a_migration_stays_when_the_one_after_it_fails(later_postgres: Later) -> None:
+    later = later_postgres
+    later.add("op.add_column('jobs', sa.Column('later', sa.Text()))")
+    later.add("op.add_column('jobs', sa.Column('half', sa.Text())), op.execute('SELECT 1/0')")
+    with pytest.raises(Exception, match="division by zero"):
+        later.migrate()
+    columns = {row[0] for row in later.ask(
+        "SELECT column_name FROM information_schema.columns WHERE table_name = 'jobs'"
+    )}  # fmt: skip
+    assert "later" in columns
+    assert "half" not in columns
+    assert later.version() == later._revisions[-2]
+
+
+@pytest.mark.slow
+def test_others_are_served_while_a_migration_waits_for_a_table(later_postgres: Later) -> None:
+    """A backup reads the table all the while; requests come behind the migration that waits."""
+    later = later_postgres
+    later.add("op.add_column('jobs', sa.Column('later', sa.Text()))")
+    with psycopg.connect(later.url) as backup, psycopg.connect(later.url, autocommit=True) as one:
+        backup.execute("SELECT count(*) FROM jobs")
+        with capture_logs() as said:
+            migrating = threading.Thread(target=later.migrate)
+            migrating.start()
+            wait_until(lambda: _is_waited_for(one))
+            one.execute("SET lock_timeout = '3s'")  # more than one try lasts
+            one.execute("SELECT count(*) FROM jobs")
+            backup.rollback()
+            migrating.join(60)
+        assert not migrating.is_alive()
+    assert later.version() == later._revisions[-1]
+    assert "table_in_use" in [entry["event"] for entry in said]
+
+
+def _is_waited_for(connection: psycopg.Connection) -> bool:
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'jobs'::regclass"
+    return connection.execute(waiting).fetchone() == (1,)
+
+
+def test_a_migration_gives_up_when_a_table_is_never_free(
+    later_postgres: Later, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = later_postgres
+    later.add("op.add_column('jobs', sa.Column('later', sa.Text()))")
+    monkeypatch.setattr(online, "GIVE_UP_S", 0.0)
+    before = later.version()
+    with psycopg.connect(later.url) as backup:
+        backup.execute("SELECT count(*) FROM jobs")
+        with pytest.raises(DatabaseUnavailable, match="A table was not free"):
+            later.migrate()
+    assert later.version() == before
+
+
+@pytest.mark.slow
+def test_an_index_is_built_while_others_write_though_the_last_try_was_cut_off(
+    later_postgres: Later,
+) -> None:
+    """And others wait to migrate, too: an index waits for every statement that is under way."""
+    later = later_postgres
+    later.add("online.create_index('ix_jobs_later', 'jobs', ['step'])")
+    with psycopg.connect(later.url, autocommit=True) as one, psycopg.connect(later.url) as writer:
+        writer.execute("UPDATE jobs SET step = 0")
+        one.execute("SET statement_timeout = '500ms'")
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            one.execute("CREATE INDEX CONCURRENTLY ix_jobs_later ON jobs (step)")
+        assert _validity(one) == [(False,)]
+        migrating = threading.Thread(target=later.migrate, args=(3,))
+        migrating.start()
+        wait_until(lambda: _builds(one))
+        writer.execute("UPDATE jobs SET step = 0")  # nobody's way is barred
+        writer.commit()
+        migrating.join(60)
+        assert _validity(one) == [(True,)]
+    assert later.version() == later._revisions[-1]
+
+
+def _validity(connection: psycopg.Connection) -> list[Any]:
+    return connection.execute(
+        "SELECT indisvalid FROM pg_index JOIN pg_class ON oid = indexrelid"
+        " WHERE relname = 'ix_jobs_later'"
+    ).fetchall()
+
+
+def _builds(connection: psycopg.Connection) -> bool:
+    return bool(
+        connection.execute(
+            "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%INDEX CONCURRENTLY%'"
+            " AND wait_event_type = 'Lock' AND pid <> pg_backend_pid()"
+        ).fetchone()
+    )

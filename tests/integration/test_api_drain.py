@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import time
@@ -39,6 +40,13 @@ class Api:
         with suppress(httpx.TransportError):
             return httpx.get(f"http://127.0.0.1:{self.port}/livez").is_success
         return False
+
+    def takes_connections(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), LONG_S).close()
+        except ConnectionRefusedError:
+            return False
+        return True
 
     def begin_upload(self) -> tuple[socket.socket, bytes]:
         """The connection, and what is missing of the request."""
@@ -84,6 +92,75 @@ def test_the_api_ends_at_once_when_it_is_told_twice(
         time.sleep(0.5)
         api.process.signal(second)
         assert api.process.wait_for_death(QUICK_S) == 0
+
+
+def test_the_api_takes_requests_and_says_that_it_ends_until_its_notice_is_over(
+    start_crew: Callable[..., Crew],
+) -> None:
+    api = Api(start_crew(port=free_port(), drain_s=LONG_S, drain_notice_s=15, api_processes=2))
+    ask = f"http://127.0.0.1:{api.port}"
+    assert httpx.get(f"{ask}/livez").json() == {"status": "ok"}
+    api.process.signal(signal.SIGTERM)
+    wait_until(lambda: httpx.get(f"{ask}/livez").json() == {"status": "draining"})
+    for _ in range(4):  # whichever process answers
+        assert httpx.get(f"{ask}/livez").json() == {"status": "draining"}
+        ready = httpx.get(f"{ask}/readyz")
+        assert (ready.status_code, ready.json()["status"]) == (503, "draining")
+    connection, rest = api.begin_upload()
+    with connection:
+        connection.sendall(rest)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 201")
+    assert api.process.wait_for_death() == 0
+
+
+def test_the_api_ends_at_once_when_it_is_told_twice_while_it_gives_notice(
+    start_crew: Callable[..., Crew],
+) -> None:
+    api = Api(start_crew(port=free_port(), drain_notice_s=LONG_S))
+    api.process.signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert api.process.process.poll() is None
+    api.process.signal(signal.SIGTERM)
+    assert api.process.wait_for_death(QUICK_S) == 0
+
+
+def test_those_who_have_knocked_are_answered_when_the_api_is_told_to_end(
+    start_api: Callable[[], Api],
+) -> None:
+    """They knock while it is frozen, so that the signal is there as early as they are."""
+    api = start_api()
+    members = [api.process.process.pid, *_children(api.process.process.pid)]
+    for pid in members:
+        os.kill(pid, signal.SIGSTOP)
+    knocking = [socket.create_connection(("127.0.0.1", api.port), LONG_S) for _ in range(20)]
+    for connection in knocking:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: here\r\n\r\n")
+    for pid in reversed(members):
+        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGCONT)
+    for connection in knocking:
+        with connection:
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+    assert api.process.wait_for_death() == 0
+
+
+def test_others_are_refused_at_once_while_the_last_requests_end(
+    start_api: Callable[[], Api],
+) -> None:
+    """A proxy then asks another; one who is let wait for nothing is cut off at last."""
+    api = start_api()
+    connection, rest = api.begin_upload()
+    with connection:
+        api.process.signal(signal.SIGTERM)
+        wait_until(lambda: not api.takes_connections())
+        connection.sendall(rest)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 201")
+    assert api.process.wait_for_death() == 0
+
+
+def _children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
 
 
 @pytest.mark.parametrize("broker_is", ["there", "deaf", "away"])

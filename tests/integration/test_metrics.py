@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from shared.edits import Priority
 from shared.services import Services
-from tests.crew import wait_until
+from tests.broker import free_port
+from tests.crew import Crew, wait_until
 from tests.factories import Factory
 from tests.integration.serving import Server
 
@@ -28,9 +29,9 @@ def server(services: Services, tmp_path: Path) -> Iterator[Server]:
     server.end()
 
 
-def samples(server: Server) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+def samples(url: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     with httpx.Client(trust_env=False, headers={"Connection": "close"}) as client:
-        answer = client.get(f"{server.url}/metrics")
+        answer = client.get(f"{url}/metrics")
     assert answer.headers["Content-Type"].startswith("text/plain")
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
@@ -42,7 +43,7 @@ def samples(server: Server) -> dict[tuple[str, frozenset[tuple[str, str]]], floa
 def asked(server: Server) -> float:
     labels = {"method": "GET", "route": "/livez", "status": "200"}
     key = ("towline_http_request_seconds_count", frozenset(labels.items()))
-    return samples(server).get(key, 0.0)
+    return samples(server.url).get(key, 0.0)
 
 
 def test_the_processes_of_an_api_are_counted_together_though_one_of_them_died(
@@ -58,6 +59,23 @@ def test_the_processes_of_an_api_are_counted_together_though_one_of_them_died(
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: victim not in server.workers() and len(server.workers()) == 2)
     assert {asked(server) for _ in range(6)} == {before + 40}
+
+
+def test_workers_count_what_they_do_each_for_itself_so_that_it_adds_up(
+    start_crew: Callable[..., Crew],
+) -> None:
+    crew = start_crew(sweep_s=0.3)
+    ports = [free_port(), free_port()]
+    for port in ports:
+        crew.worker(TOWLINE_WORKER_PORT=str(port), TOWLINE_WORKER_THREADS="1").wait_for_ready()
+    make = Factory(crew.services)
+    jobs = [make.job(is_stored=True) for _ in range(12)]
+    crew.services.wakeups.send("warp")
+    for job in jobs:
+        crew.wait_for_end(job)
+    key = ("towline_job_moves_total", frozenset({"engine": "warp", "move": "succeed"}.items()))
+    counts = [samples(f"http://127.0.0.1:{port}").get(key, 0.0) for port in ports]
+    assert sum(counts) == len(jobs), counts
 
 
 def test_nothing_is_left_of_the_metrics_when_the_api_has_ended(server: Server) -> None:
@@ -77,7 +95,9 @@ def test_the_queue_is_told_as_the_database_has_it(
     make.job(account)
     make.job(account, priority=Priority.HIGH)
     assert services.leases.claim_next("warp", "worker") is not None
-    told = {f"{name}{sorted(labels)}": value for (name, labels), value in samples(server).items()}
+    told = {
+        f"{name}{sorted(labels)}": value for (name, labels), value in samples(server.url).items()
+    }
     assert told["towline_queue_jobs[('engine', 'warp'), ('priority', 'normal')]"] == 1
     assert told["towline_queue_oldest_seconds[('engine', 'warp'), ('priority', 'normal')]"] >= 0
     assert told["towline_running_jobs[('engine', 'warp')]"] == 1
