@@ -5,14 +5,12 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "0012"
+down_revision = "0011"
 
 WAITING = sa.text("job_id IS NULL AND problem IS NULL")
 INVALID = sa.text("problem IS NOT NULL")
 ACTIVE = sa.text("status IN ('validating', 'running')")
-OF_BATCH = sa.text("batch_id IS NOT NULL")
-ACTIVE_OF_BATCH = sa.text("batch_id IS NOT NULL AND status IN ('queued', 'running')")
 
 
 def upgrade() -> None:
@@ -95,21 +93,9 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("batch_id", "shard", name=op.f("pk_batch_tallies")),
     )
-    op.add_column("jobs", sa.Column("batch_id", sa.String(length=40), nullable=True))
-    op.create_index(
-        "ix_jobs_batch", "jobs", ["batch_id", "id"],
-        sqlite_where=OF_BATCH, postgresql_where=OF_BATCH,
-    )  # fmt: skip
-    op.create_index(
-        "ix_jobs_batch_active", "jobs", ["batch_id", "status"],
-        sqlite_where=ACTIVE_OF_BATCH, postgresql_where=ACTIVE_OF_BATCH,
-    )  # fmt: skip
 
 
 def downgrade() -> None:
-    op.drop_index("ix_jobs_batch_active", table_name="jobs")
-    op.drop_index("ix_jobs_batch", table_name="jobs")
-    op.drop_column("jobs", "batch_id")
     op.drop_table("batch_tallies")
     op.drop_table("batch_items")
     op.drop_table("batches")
