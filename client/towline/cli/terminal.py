@@ -45,12 +45,15 @@ class Terminal:
         return os.environ.get("TERM", "") not in ("dumb", "")
 
     def note(self, text: str) -> None:
-        """What happens, for whoever watches."""
-        if not self.is_quiet:
+        """What happens, for whoever watches: no program does."""
+        if not self.is_quiet and not self.is_json:
             self.console().print(plain(text))
 
     def warn(self, text: str) -> None:
         """What should be known, even with `--quiet`."""
+        if self.is_json:
+            sys.stderr.write(json.dumps({"warning": text}, ensure_ascii=False) + "\n")
+            return
         self.console().print(f"towline: {plain(text)}", style="yellow")
 
     def out(self, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from tests.client.cli.conftest import Ran
 from tests.client.cli.manifests import a_line, pictures, write
 from towline.cli.batch.state import State
 from towline.testing import FakeTowline
+from towline.testing.refusals import Refusal
 
 Cli = Callable[..., Ran]
 
@@ -34,6 +36,17 @@ def go(cli: Cli, place: Path) -> Cli:
         return cli("batch", "run", manifest, *common, *options)
 
     return call
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pause is one."""
+    sleep = asyncio.sleep
+
+    async def pause(_: float) -> None:
+        await sleep(0)
+
+    monkeypatch.setattr("asyncio.sleep", pause)
 
 
 def posts(fake: FakeTowline, path: str) -> int:
@@ -208,19 +221,22 @@ def test_many_lines_become_several_batches(go: Cli, fake: FakeTowline, place: Pa
 
 
 def test_a_batch_that_has_no_room_waits_for_the_one_before(
-    go: Cli, fake: FakeTowline, place: Path
+    go: Cli, fake: FakeTowline, place: Path, at_once: None
 ) -> None:
     write(place / "m.jsonl", *(a_line(f"line-{number}") for number in range(4)))
-    seen = []
+    add = fake.batches.add
+    refused = []
 
-    def look(batch_id: str, look: Any = fake.batches.look) -> Any:
-        seen.append(batch_id)
-        if len(seen) == 1:
-            fake.fail(429, method="POST", path="/v1/batches", times=6)
-        return look(batch_id)
+    def refuse(*arguments: Any) -> Any:
+        if any(each.shown["status"] != "completed" for each in fake.batches.all.values()):
+            refused.append(1)
+            raise Refusal("too_many_queued_jobs", "There is no room.")
+        return add(*arguments)
 
-    fake.batches.look = look  # type: ignore[method-assign]
-    assert go("--lines-per-batch", "2").code == 0
+    fake.batches.add = refuse  # type: ignore[method-assign]
+    ran = go("--lines-per-batch", "2")
+    assert ran.code == 0, ran.err
+    assert refused
     assert len(fake.batches.all) == 2
     assert len(fake.jobs.all) == 4
 
@@ -280,24 +296,16 @@ def test_a_url_whose_time_is_over_is_asked_for_again(
 
 
 def test_a_service_that_is_away_for_a_while_is_waited_for(
-    go: Cli, fake: FakeTowline, place: Path, monkeypatch: pytest.MonkeyPatch
+    go: Cli, fake: FakeTowline, place: Path, at_once: None
 ) -> None:
-    async def at_once(_: float) -> None:
-        """No test waits."""
-
-    monkeypatch.setattr("asyncio.sleep", at_once)
     write(place / "m.jsonl", a_line("one"))
     fake.fail("unreachable", path="/v1/batches/*", times=20)
     assert go("--patience", "60").code == 0
 
 
 def test_a_service_that_is_away_for_too_long_ends_the_run_which_can_go_on(
-    go: Cli, fake: FakeTowline, place: Path, monkeypatch: pytest.MonkeyPatch
+    go: Cli, fake: FakeTowline, place: Path, at_once: None
 ) -> None:
-    async def at_once(_: float) -> None:
-        """No test waits."""
-
-    monkeypatch.setattr("asyncio.sleep", at_once)
     write(place / "m.jsonl", a_line("one"))
     fake.fail("unreachable", path="/v1/batches/*", times=1000)
     ran = go()
