@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PREFIX = "TOWLINE_"
 MAX_S3_TTL_S = 7 * 86_400
+#: What clients and the command line read: whoever has it in a shell may start a service there.
+OF_CLIENTS = frozenset({"TOWLINE_URL", "TOWLINE_API_KEY", "TOWLINE_PROFILE"})
 EXAMPLE = "change-me"  #: in `.env.example`, where a secret belongs
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?/?|https?://\[[0-9a-fA-F:]+\](:\d+)?/?")
@@ -322,9 +324,9 @@ def _has_otlp() -> bool:
 
 def _is_unknown(name: str) -> bool:
     upper = name.upper()  # the names of settings are read in small letters as well
-    return upper.startswith(PREFIX) and upper.removeprefix(PREFIX).lower() not in (
-        Settings.model_fields
-    )
+    if not upper.startswith(PREFIX) or upper in OF_CLIENTS:
+        return False
+    return upper.removeprefix(PREFIX).lower() not in Settings.model_fields
 
 
 def _variable(loc: tuple[int | str, ...]) -> str:

@@ -30,6 +30,13 @@ def test_the_start_succeeds_when_nothing_is_set() -> None:
     assert settings.base_url == "http://127.0.0.1:8000"
 
 
+def test_what_clients_read_stops_no_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOWLINE_URL", "https://towline.example")
+    monkeypatch.setenv("TOWLINE_API_KEY", "tow_a_b")
+    monkeypatch.setenv("TOWLINE_PROFILE", "work")
+    assert read_settings().base_url == "http://127.0.0.1:8000"
+
+
 def test_the_start_is_stopped_when_a_variable_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _said(monkeypatch, TOWLINE_PROT="8001") == "TOWLINE_PROT: no such setting"
 
