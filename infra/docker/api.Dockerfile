@@ -32,6 +32,6 @@ ENV PATH=/opt/towline/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
 USER 10001
 WORKDIR /tmp
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=6s --start-period=20s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=6s --start-period=2m --retries=3 \
   CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/readyz', timeout=5)"]
 CMD ["python", "-m", "api", "serve"]

@@ -88,7 +88,7 @@ def test_docker_compose_takes_the_files_with_the_example_of_an_environment(
 
 
 def test_every_setting_reaches_somebody() -> None:
-    given = {name for service in OURS for name in environment(service)}
+    given = {name for service in OURS for name in environment(service) if name.startswith(PREFIX)}
     wanted = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     assert given == wanted - {f"{PREFIX}{name}" for name in ELSEWHERE}
 
@@ -101,7 +101,18 @@ def test_a_secret_is_given_to_those_who_need_it(secret: str) -> None:
 
 def test_a_container_of_ours_knows_no_password_that_is_not_in_a_url_of_its_own() -> None:
     for name in OURS:
-        assert [key for key in environment(name) if not key.startswith(PREFIX)] == []
+        assert [key for key in environment(name) if not key.startswith((PREFIX, "OTEL_"))] == []
+
+
+def test_what_is_said_of_traces_reaches_each_that_makes_spans() -> None:
+    text = (REPOSITORY / "docs" / "settings.md").read_text()
+    named = {name for line in re.findall(r"^\| (`OTEL_.*?) \|", text, re.MULTILINE)
+             for name in re.findall(r"`(OTEL_\w+)`", line)}  # fmt: skip
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in named
+    for name in OURS:
+        given = {key for key in environment(name) if key.startswith("OTEL_")}
+        makes_spans = name in {"api", "worker-warp", "worker-io"}
+        assert given == (named - {"OTEL_SERVICE_NAME"} if makes_spans else set())  # each its own
 
 
 @pytest.mark.parametrize("name", SERVICES)
