@@ -67,7 +67,7 @@ def test_every_item_ends_once_whatever_is_killed_meanwhile(
     crew: Crew, server: Server, api: httpx.Client
 ) -> None:
     io_worker = crew.worker(queues="maintenance,webhooks")
-    crew.start("-m", "worker", "beat")
+    crew.start("worker", "beat")
     io_worker.wait_for_ready()
     image = Editor(api).upload(a_picture())["id"]
     data = jsonl(lines_for(image, COUNT))
