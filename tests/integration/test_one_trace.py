@@ -170,6 +170,30 @@ def test_a_job_is_one_trace_from_its_request_to_its_webhook(
 
 
 @ON_SQLITE
+def test_an_answer_from_an_earlier_result_is_a_trace_without_an_attempt(
+    collector: Collector, crew: Crew, serve: Callable[..., Server], receiver: Receiver
+) -> None:
+    server = serve()
+    for queues in ("warp", "webhooks,maintenance"):
+        crew.worker(queues=queues).wait_for_ready()
+    with client(crew, server) as api:
+        editor = Editor(api)
+        body = {"image": editor.upload(a_picture())["id"], "drags": [DRAG], "options": {"seed": 1}}
+        first = editor.edit(**body)
+        webhook = {"url": receiver.url("/hook"), "events": ["job.*"]}
+        job = editor.submit(**body, webhook=webhook)
+        assert job["result"]["cached"]
+    receiver.wait_for(1)
+    collector.wait_for("webhook try", job_id=job["id"])
+    trace = collector.trace_of(job["id"])
+    (told,) = [seen for seen in trace if "job answer" in dict(seen.events)]
+    assert dict(told.events)["job answer"]["towline.origin"] == first["id"]
+    (submit,) = [seen for seen in trace if seen.name == "submit job"]
+    assert below(trace, submit)[-1] == "webhook try"
+    assert "job attempt" not in {seen.name for seen in trace}
+
+
+@ON_SQLITE
 def test_both_processes_of_an_api_trace(
     collector: Collector, crew: Crew, serve: Callable[..., Server]
 ) -> None:
