@@ -60,5 +60,5 @@ class Patience:
         if self._heard_at is None or time.monotonic() - self._heard_at > self._away_s:
             raise failure
         self._is_away = True
-        self._say("the service does not answer; trying again")
+        self._say("no answer; trying again")
         await asyncio.sleep(pause_s * random.uniform(0.75, 1.25))  # noqa: S311

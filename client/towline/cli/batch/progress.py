@@ -77,6 +77,7 @@ class Bar(Shown):
         self._progress.update(
             self._task, description=self._what, completed=self._done, aside=plain(self._aside),
             style=style,
+            trouble=bool(self._trouble),
         )  # fmt: skip
 
 
@@ -137,7 +138,7 @@ def showing(terminal: Terminal) -> Iterator[Shown]:
         """Of the last half minute, and how long it takes at that."""
 
         def render(self, task: Any) -> Text:
-            if not task.speed or task.total is None:
+            if not task.speed or task.total is None or task.fields["trouble"]:
                 return Text("")
             left_s = task.remaining / task.speed
             return Text(f"{task.speed:,.1f}/s, {duration(left_s)} to go")
@@ -154,7 +155,7 @@ def showing(terminal: Terminal) -> Iterator[Shown]:
         """What is not as it should be."""
 
         def render(self, task: Any) -> Text:
-            return Text(task.fields["aside"], style=task.fields["style"])
+            return Text(task.fields["aside"], style=task.fields["style"], no_wrap=True)
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -167,4 +168,7 @@ def showing(terminal: Terminal) -> Iterator[Shown]:
         *columns, console=terminal.console(), transient=True,
         speed_estimate_period=30.0,
     ) as progress:  # fmt: skip
-        yield Bar(progress, progress.add_task("asking the service", total=None, aside="", style=""))
+        yield Bar(
+            progress,
+            progress.add_task("asking the service", total=None, aside="", style="", trouble=False),
+        )
