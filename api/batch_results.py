@@ -111,7 +111,7 @@ def archive_of(reader: Reader, links: Links, objects: ObjectStore) -> Iterator[b
     One picture is in memory at a time, and some hundred bytes for each that was sent.
     """
     pipe = _Pipe()
-    taken: set[tuple[int, int]] = set()
+    taken: dict[tuple[int, int], str] = {}
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as archive:  # type: ignore[call-overload]
         for item in reader.items():
             for index, name, key in _pictures(item):
@@ -120,7 +120,7 @@ def archive_of(reader: Reader, links: Links, objects: ObjectStore) -> Iterator[b
                 except NotFound:  # deleted meanwhile
                     continue
                 archive.writestr(zipfile.ZipInfo(name, DOS_EPOCH), data)
-                taken.add((item.line, index))
+                taken[item.line, index] = name
                 yield pipe.take()
         with archive.open(zipfile.ZipInfo("results.jsonl", DOS_EPOCH), "w") as file:
             for item in reader.items():
@@ -147,16 +147,15 @@ def _name(item: ItemNow, which: str, key: str) -> str:
     return f"pictures/{item.line:05d}-{stem}{which}.{key.rpartition('.')[2]}"
 
 
-def _in_archive(item: ItemNow, links: Links, taken: set[tuple[int, int]]) -> dict[str, Any]:
+def _in_archive(item: ItemNow, links: Links, taken: dict[tuple[int, int], str]) -> dict[str, Any]:
     """The line of an item with the names of files in the place of URLs, which would not last."""
     shown = show_item(item, links)
     if shown["result"] is None:
         return shown
-    names = {index: name for index, name, _ in _pictures(item)}
     candidates = [
         {
             **{part: value for part, value in candidate.items() if part != "url"},
-            "file": names[candidate["index"]] if (item.line, candidate["index"]) in taken else None,
+            "file": taken.get((item.line, candidate["index"])),
         }
         for candidate in shown["result"]["candidates"]
     ]

@@ -268,8 +268,6 @@ VIOLATIONS = {
         " apart by it.",
         "batch_unreadable": "The lines of the batch are gone from object storage; send it again.",
         "batch_empty": "A batch has at least one job.",
-        "batch_pixels_spent": "All jobs of the batch together have more pixels than are left to the"
-        " account for this month; nothing of it was charged.",
         "option_out_of_range": "Outside the option's range, or none of its choices. Ranges are"
         " the same for every engine.",
         "option_not_supported": "The engine does not have this option, or not so much of it.",

@@ -40,6 +40,7 @@
     │   └── WorkerLost                three leases ran out
     ├── Unavailable                   a server that Towline needs does not answer: retryable
     │   ├── StorageUnavailable
+    │   │   └── BytesGone             the storage answers, and has not what a row points to
     │   ├── DatabaseUnavailable
     │   └── TooManyStreams            this API process has as many as it can serve
     └── IllegalTransition             a move that the job's state does not have: a bug
@@ -326,6 +327,10 @@ class StorageUnavailable(Unavailable):
     """Object storage did not take or give an object."""
 
     code = "storage_unavailable"
+
+
+class BytesGone(StorageUnavailable):
+    """A row points to an object that is not there."""
 
 
 class DatabaseUnavailable(Unavailable):

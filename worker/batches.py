@@ -7,6 +7,7 @@ one keeps neither small ones waiting nor the rest of the process.
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LINES = 200  #: of a slice
+SLICE_S = 1.0  #: no line is begun after; masks of large pictures take long
 GONE = Violation("", "batch_unreadable", "its lines are not in object storage any more")
 READ_BYTES = MAX_LINE_BYTES + 1  #: at once; a whole line, if it is not too long
 
@@ -86,9 +88,9 @@ class Tender:
 
     def _release(self, batch: Batch) -> bool:
         released = self._services.batch_upkeep.release(batch)
-        for engine, count in released.items():
+        for engine, count in (released or {}).items():
             self._services.wakeups.top_up(engine, count)
-        return bool(released)
+        return released is not None
 
     def _read(self, batch: Batch) -> bool:
         """Look at the next lines; after the last, judge."""
@@ -135,7 +137,10 @@ class Tender:
         items: list[Item] = []
         invalid: list[Invalid] = []
         line, place = batch.lines, 0
+        ends = time.monotonic() + SLICE_S
         while line < batch.lines + LINES and place < len(data) and not self._drain.has_begun:
+            if line > batch.lines and time.monotonic() > ends:
+                break
             end = data.find(b"\n", place)
             end = len(data) if end < 0 else end
             line += 1

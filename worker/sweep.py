@@ -123,8 +123,11 @@ def forget_old_jobs(services: Services) -> None:
 def forget_old_batches(services: Services) -> None:
     """What was read of batches, what was rejected, and batches past the retention of jobs."""
     for batch in services.batch_upkeep.streams_that_were_read():
-        if batch.object_key is not None:
-            services.objects.delete(batch.object_key)
+        try:
+            services.objects.delete(batch.object_key or "")
+        except StorageUnavailable as error:
+            log.warning("stream_left", batch=batch.id, error=error.message)
+        else:
             services.batch_upkeep.forget_stream(batch)
     services.batch_upkeep.forget_items()
     services.batch_upkeep.forget_old()

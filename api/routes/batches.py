@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -31,7 +32,15 @@ from shared.batches.batch import Batch, Invalid, Item, NewBatch, show_batch
 from shared.batches.lines import item_of, with_defaults
 from shared.batches.state import BatchState
 from shared.edits import JobWebhook
-from shared.errors import BatchTooLarge, InvalidRequest, TooManyStreams, Violation
+from shared.errors import (
+    BatchTooLarge,
+    IdempotencyKeyInFlight,
+    InvalidRequest,
+    LimitExceeded,
+    TooManyStreams,
+    Unauthorized,
+    Violation,
+)
 from shared.ids import is_id, new_id
 from shared.submission.body import JobWebhookBody
 from shared.submission.json_text import shape_violation
@@ -39,6 +48,7 @@ from shared.webhooks.events import filter_violations
 from shared.webhooks.targets import url_violations
 
 MAX_JSON_BYTES = 16 * 2**20
+MAX_DEFAULTS_BYTES = 16 * 1024  #: they are a part of each of up to 1,000 jobs
 LINES_TYPES = ("application/jsonl", "application/x-ndjson", "application/jsonlines")
 JSONL = "application/jsonl"
 
@@ -132,7 +142,9 @@ def _retried_again(batch_id: str, status: int) -> Any:
 @idempotent(replay=_retried_again, digest=no_digest)
 def retry_batch(path: BatchPath) -> Any:
     """Submit the items that failed or expired again, as a new batch with `retried_from` set."""
-    batch = services().batches.retry(account_id(), path.batch_id, completion(202))
+    batch = services().batches.retry(
+        account_id(), path.batch_id, completion(202), engines=services().settings.engines
+    )
     return _answer(batch.id), 202, _location(batch.id)
 
 
@@ -152,7 +164,12 @@ def get_batch_archive(path: BatchPath) -> Any:
     at.services.batches.get(account_id(), path.batch_id)
     if not at.archives.acquire(blocking=False):
         raise TooManyStreams("This server sends as many archives as it can; ask again soon.")
-    answer = _streamed(archive_of(reader, links_of(at), at.services.objects), "application/zip")
+    try:
+        found = _begun(archive_of(reader, links_of(at), at.services.objects))
+    except BaseException:
+        at.archives.release()
+        raise
+    answer = _streamed(found, "application/zip")
     answer.headers["Content-Disposition"] = f'attachment; filename="{path.batch_id}.zip"'
     answer.call_on_close(at.archives.release)
     return answer
@@ -164,14 +181,18 @@ def _create_of_lines() -> Batch:
     if not received.size_bytes:
         raise InvalidRequest([Violation("", "batch_empty", "there is no job in it")])
     received.is_kept = True
-    return services().batches.create(
-        account_id(),
-        received.batch_id,
-        new,
-        object_key=received.key,
-        size_bytes=received.size_bytes,
-        completion=completion(202),
-    )
+    try:
+        return services().batches.create(
+            account_id(),
+            received.batch_id,
+            new,
+            object_key=received.key,
+            size_bytes=received.size_bytes,
+            completion=completion(202),
+        )
+    except (LimitExceeded, Unauthorized, IdempotencyKeyInFlight):  # no row was written
+        received.is_kept = False
+        raise
 
 
 def _create_of_json() -> Batch:
@@ -180,6 +201,9 @@ def _create_of_json() -> Batch:
         detail = "a JSON body says this itself"
         raise InvalidRequest(Violation(f"/{name}", "unknown_field", detail) for name in beside)
     body = _checked(BatchBody, _json())
+    if len(json.dumps(body.defaults)) > MAX_DEFAULTS_BYTES:
+        detail = f"as JSON it has at most {MAX_DEFAULTS_BYTES} bytes"
+        raise InvalidRequest([Violation("/defaults", "wrong_length", detail)])
     if not body.jobs:
         raise InvalidRequest([Violation("/jobs", "batch_empty", "there is no job in it")])
     new = _new_batch(skips_invalid, body.webhook, body.metadata)

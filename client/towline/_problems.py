@@ -14,9 +14,9 @@ from towline._failures import (
 __all__ = [
     "AccountExists",
     "AlphaNotSupported",
+    "ApiUnavailable",
     "BatchEmpty",
     "BatchNotFinal",
-    "BatchPixelsSpent",
     "BatchTooLarge",
     "BatchUnreadable",
     "BodyTooLarge",
@@ -297,6 +297,12 @@ class DatabaseUnavailable(ServerError):
     own_code = "database_unavailable"
 
 
+class ApiUnavailable(ServerError):
+    """The API is not there."""
+
+    own_code = "api_unavailable"
+
+
 class TooManyStreams(ServerError):
     """Too many open event streams."""
 
@@ -459,12 +465,6 @@ class BatchEmpty(InvalidRequest):
     own_code = "batch_empty"
 
 
-class BatchPixelsSpent(InvalidRequest):
-    """`batch_pixels_spent`."""
-
-    own_code = "batch_pixels_spent"
-
-
 class OptionOutOfRange(InvalidRequest):
     """`option_out_of_range`."""
 
@@ -556,6 +556,7 @@ BY_CODE: dict[str, type[APIError]] = {
     "internal_error": InternalError,
     "storage_unavailable": StorageUnavailable,
     "database_unavailable": DatabaseUnavailable,
+    "api_unavailable": ApiUnavailable,
     "too_many_streams": TooManyStreams,
     "unknown_field": UnknownField,
     "missing_field": MissingField,
@@ -583,7 +584,6 @@ BY_CODE: dict[str, type[APIError]] = {
     "duplicate_custom_id": DuplicateCustomId,
     "batch_unreadable": BatchUnreadable,
     "batch_empty": BatchEmpty,
-    "batch_pixels_spent": BatchPixelsSpent,
     "option_out_of_range": OptionOutOfRange,
     "option_not_supported": OptionNotSupported,
     "alpha_not_supported": AlphaNotSupported,

@@ -90,6 +90,15 @@ def require_room_for_bytes(
         raise StorageFull(said, STORED_RETRY_S)
 
 
+def is_storage_full(connection: Connection, account_id: str, limits: Limits) -> bool:
+    """Whether not one byte more is left to the account."""
+    try:
+        require_room_for_bytes(connection, account_id, limits, 1)
+    except StorageFull:
+        return True
+    return False
+
+
 def count_jobs(
     connection: Connection, account_id: str, state: ColumnElement[bool], *, ceiling: int
 ) -> int:

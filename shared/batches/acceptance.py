@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select, update
 
-from shared.accounts.usage import add_usage, pixels_of_month, used
+from shared.accounts.quotas import require_room_for_bytes
+from shared.accounts.usage import add_usage, pixels_of_month, seconds_of_month_left, used
 from shared.batches.tables import VALIDATING, batches
 from shared.db import now_ms
-from shared.errors import Violation
+from shared.errors import PixelsSpent
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -18,18 +19,20 @@ if TYPE_CHECKING:
     from shared.batches.batch import Batch
 
 
-def accept(connection: Connection, batch: Batch, limits: Limits) -> Violation | None:
-    """Let the items of a batch become jobs, and charge their pixels; or say why not.
+def accept(connection: Connection, batch: Batch, limits: Limits) -> None:
+    """Let the items of a batch become jobs, and charge their pixels.
 
-    The account is held (`hold_account`), so that no rival spends the same pixels.
+    `PixelsSpent` or `StorageFull`, and nothing is written. The account is held (`hold_account`), so
+    that no rival spends the same pixels.
     """
     now = connection.scalar(select(now_ms())) or 0
     month = pixels_of_month(now)
     if limits.pixels_per_month is not None:
         left = limits.pixels_per_month - used(connection, batch.account_id, month)
         if batch.pixels > left:
-            said = f"its jobs have {batch.pixels} pixels; {max(left, 0)} are left for this month"
-            return Violation("", "batch_pixels_spent", said)
+            said = f"The batch has {batch.pixels} pixels; {max(left, 0)} are left for this month."
+            raise PixelsSpent(said, seconds_of_month_left(now))
+    require_room_for_bytes(connection, batch.account_id, limits, 1)
     accepted = connection.execute(
         update(batches)
         .where(batches.c.id == batch.id, VALIDATING)
@@ -37,4 +40,3 @@ def accept(connection: Connection, batch: Batch, limits: Limits) -> Violation | 
     )
     if accepted.rowcount:
         add_usage(connection, batch.account_id, month, batch.pixels)
-    return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from shared.batches.batch import MAX_CUSTOM_ID, MAX_LINE_BYTES, Invalid, Item
-from shared.errors import TowlineError, Violation
+from shared.errors import BytesGone, TowlineError, Violation
 from shared.submission.body import JobBody
 from shared.submission.json_text import MAX_DEPTH, read_json, reason_of
 from shared.submission.understand import Submission, understand
@@ -20,6 +20,8 @@ log = structlog.get_logger()
 
 TOO_LONG = Violation("", "line_too_long", f"a line has at most {MAX_LINE_BYTES} bytes")
 CUSTOM_ID = "custom_id"
+MAX_VIOLATIONS = 20  #: that are kept of one line
+MAX_DETAIL = 300  #: characters of each
 MERGED = ("options", "metadata")  #: defaults of which a job changes some
 
 
@@ -52,6 +54,8 @@ def item_of(line: int, value: Any, account_id: str, around: Surroundings) -> Ite
         rest = {part: value[part] for part in value if part != CUSTOM_ID}
         body = JobBody.model_validate(rest)
         submission = understand(body, account_id, around)
+    except BytesGone as error:
+        return Invalid(line, name, [*found, Violation("/mask", "image_not_found", error.message)])
     except TowlineError:
         raise
     except Exception:  # one line that breaks us must not keep the others for ever
@@ -60,7 +64,7 @@ def item_of(line: int, value: Any, account_id: str, around: Surroundings) -> Ite
         return Invalid(line, name, [*found, Violation("", "internal_error", said)])
     found += submission.violations
     if found or name is None:
-        return Invalid(line, name, found)
+        return Invalid(line, name, [_clipped(each) for each in found[:MAX_VIOLATIONS]])
     return Item(
         line, name, submission.spec, body.metadata, _pixels(submission), submission.contents
     )
@@ -78,6 +82,12 @@ def with_defaults(defaults: Mapping[str, Any], value: Any) -> Any:
     if ("drags" in value and "rounds" not in value) or ("rounds" in value and "drags" not in value):
         whole.pop("rounds" if "drags" in value else "drags", None)
     return whole
+
+
+def _clipped(violation: Violation) -> Violation:
+    """What a line says comes back in what is said of it, and is not bounded."""
+    pointer, detail = violation.pointer[:MAX_DETAIL], violation.detail[:MAX_DETAIL]
+    return Violation(pointer, violation.code, detail)
 
 
 def _check_custom_id(custom_id: Any, is_there: bool) -> list[Violation]:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, insert, select
 
-from shared.batches.batch import Batch, Invalid, Item, NewBatch, webhook_to_json
+from shared.batches.batch import (
+    MAX_ERRORS_SHOWN,
+    Batch,
+    Invalid,
+    Item,
+    NewBatch,
+    webhook_to_json,
+)
 from shared.batches.tables import INVALID, batch_items, batches
 from shared.batches.tally import with_counts
 from shared.db import now_ms
@@ -18,7 +25,7 @@ from shared.images.tables import images
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
-MAX_ERRORS_READ = 10_001  #: lines; one more than are shown
+READ_AT_ONCE = 500  #: invalid lines
 
 FRESH: Mapping[str, Any] = {
     **dict.fromkeys(
@@ -160,14 +167,23 @@ def hold_batch(connection: Connection, batch_id: str, *where: ColumnElement[bool
 
 
 def read_invalid(connection: Connection, batch_id: str) -> list[Invalid]:
-    """The first invalid lines."""
-    rows = connection.execute(
+    """The first invalid lines: as many as have one error more than are shown."""
+    found: list[Invalid] = []
+    count, last = 0, -1
+    query = (
         select(batch_items.c.line, batch_items.c.problem)
         .where(batch_items.c.batch_id == batch_id, INVALID)
         .order_by(batch_items.c.line)
-        .limit(MAX_ERRORS_READ)
+        .limit(READ_AT_ONCE)
     )
-    return [Invalid.from_json(row.line, row.problem) for row in rows]
+    while count <= MAX_ERRORS_SHOWN:
+        rows = connection.execute(query.where(batch_items.c.line > last)).all()
+        for row in rows:
+            found.append(Invalid.from_json(row.line, row.problem))
+            count, last = count + len(found[-1].violations), row.line
+        if len(rows) < READ_AT_ONCE:
+            break
+    return found
 
 
 def delete_items(connection: Connection, limit: int, *where: ColumnElement[bool]) -> int:

@@ -5,7 +5,7 @@ Every method takes the account; another account's batch does not exist for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from shared.batches.state import FINAL, BatchState
 from shared.batches.tables import VALIDATING, WAITING, batch_items, batches
 from shared.batches.tally import finish, tell, with_counts
 from shared.db import announce, now_ms
+from shared.engines import ENGINES
 from shared.errors import (
     BatchNotFinal,
     InvalidRequest,
@@ -141,8 +142,7 @@ class BatchStore:
                 )
             )
             batch = read_batch(connection, batch_id=batch_id)
-            if (refusal := accept(connection, batch, limits)) is not None:
-                raise InvalidRequest([refusal])
+            accept(connection, batch, limits)
             return self._created(connection, account_id, batch_id, completion)
 
     def _created(
@@ -224,8 +224,17 @@ class BatchStore:
         add_usage(connection, batch.account_id, month, -int(left_px))
         finish(connection, this)
 
-    def retry(self, account_id: str, batch_id: str, completion: Completion | None = None) -> Batch:
+    def retry(
+        self,
+        account_id: str,
+        batch_id: str,
+        completion: Completion | None = None,
+        *,
+        engines: Collection[str] = tuple(ENGINES),
+    ) -> Batch:
         """A new batch of the items that failed or expired; `BatchNotFinal`, `NothingToRetry`.
+
+        engines: those that are configured; items of others are invalid in it.
 
         Their lines and names stay. One whose image is gone is invalid in it.
         """
@@ -239,7 +248,7 @@ class BatchStore:
             insert_batch(
                 connection, account_id, new_batch, new, retried_from=old.id, lines=old.lines
             )
-            total, invalid, pixels = _copy_items(connection, old.id, new_batch)
+            total, invalid, pixels = _copy_items(connection, old.id, new_batch, engines)
             if not total:
                 raise NothingToRetry(f"No item of {batch_id} failed or expired.")
             connection.execute(
@@ -248,8 +257,7 @@ class BatchStore:
                 .values(total=total, invalid=invalid, waiting=total - invalid, pixels=pixels)
             )
             batch = read_batch(connection, batch_id=new_batch)
-            if (refusal := accept(connection, batch, limits)) is not None:
-                raise InvalidRequest([refusal])
+            accept(connection, batch, limits)
             return self._created(connection, account_id, new_batch, completion, old.id)
 
     def items(
@@ -324,7 +332,9 @@ def _stop_jobs(connection: Connection, batch_id: str, retention_ms: int) -> None
     )
 
 
-def _copy_items(connection: Connection, old: str, new: str) -> tuple[int, int, int]:
+def _copy_items(
+    connection: Connection, old: str, new: str, engines: Collection[str]
+) -> tuple[int, int, int]:
     """How many there are, how many of those are invalid, and the pixels of the others."""
     again = (
         select(batch_items.c.line, batch_items.c.custom_id, *jobs.c)
@@ -339,7 +349,15 @@ def _copy_items(connection: Connection, old: str, new: str) -> tuple[int, int, i
             Item(row.line, row.custom_id, job.spec, job.metadata, job.pixels or 0)
             for row, job in ((row, job_from_row(row)) for row in rows)
         ]
-        late = insert_items(connection, rows[0].account_id, new, items)
+        gone_engine = Violation("/engine", "engine_unavailable", "it is not configured any more")
+        late = [
+            Invalid(item.line, item.custom_id, [gone_engine])
+            for item in items
+            if item.spec.engine not in engines
+        ]
+        lost = {each.line for each in late}
+        good = [item for item in items if item.line not in lost]
+        late += insert_items(connection, rows[0].account_id, new, good)
         insert_invalid(connection, new, late)
         gone = {each.line for each in late}
         total, invalid, last = total + len(rows), invalid + len(gone), rows[-1].line

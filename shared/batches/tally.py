@@ -7,7 +7,8 @@ last two end at the same moment neither sees the other, and the sweep ends the b
 
 from __future__ import annotations
 
-import secrets
+import os
+import threading
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,7 @@ def tally(connection: Connection, moved: Iterable[Job]) -> None:
         if job.batch_id is not None and job.status.is_final:
             ended.setdefault(job.batch_id, Counter())[job.status.value] += 1
     for batch_id, counts in sorted(ended.items()):  # always in one order
-        row = {"batch_id": batch_id, "shard": secrets.randbelow(SHARDS)}
+        row = {"batch_id": batch_id, "shard": _a_shard()}
         # A batch that was forgotten meanwhile is gone, and its rows with it
         if connection.scalar(_IS_THERE, {"of_batch": batch_id}) is None:
             continue
@@ -62,6 +63,11 @@ _IS_THERE = (
     .where(batches.c.id == bindparam("of_batch"))
     .with_for_update(read=True, key_share=True)
 )
+
+
+def _a_shard() -> int:
+    """The same for all that a thread counts, so that no transaction waits for two of a batch."""
+    return hash((os.getpid(), threading.get_ident())) % SHARDS
 
 
 def finish(connection: Connection, *where: ColumnElement[bool]) -> list[Batch]:

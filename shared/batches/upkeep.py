@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, bindparam, delete, func, or_, select, update
 
 from shared.accounts.limits import UNLIMITED, Limits
-from shared.accounts.quotas import count_jobs, hold_account
+from shared.accounts.quotas import count_jobs, hold_account, is_storage_full
 from shared.accounts.usage import add_usage, pixels_of_month
 from shared.batches.acceptance import accept
 from shared.batches.batch import WHOLE, Batch, Invalid, Item
 from shared.batches.rows import delete_items, hold_batch, insert_invalid, insert_items, read_batch
 from shared.batches.state import BatchState
-from shared.batches.tables import INVALID, RUNNING, VALIDATING, WAITING, batch_items, batches
+from shared.batches.tables import RUNNING, VALIDATING, WAITING, batch_items, batches
 from shared.batches.tally import finish, tell, with_counts
 from shared.db import now_ms
 from shared.edits import JobSpec
 from shared.engines import ENGINES
-from shared.errors import Violation
+from shared.errors import LimitExceeded, Violation
 from shared.ids import new_id
 from shared.jobs.cache_keys import Contents, Maker, cache_key
 from shared.jobs.cached import answer, earlier_result
@@ -165,7 +165,10 @@ class BatchUpkeep:
             if not held.total:
                 refusal = Violation("", "batch_empty", "there is no job in it")
             elif not is_refused:
-                refusal = accept(connection, held, limits)
+                try:
+                    accept(connection, held, limits)
+                except LimitExceeded as error:
+                    refusal = Violation("", error.code, error.message)
             if refusal is not None:
                 insert_invalid(connection, batch.id, [Invalid(WHOLE, None, [refusal])])
             if is_refused or refusal is not None:
@@ -189,8 +192,10 @@ class BatchUpkeep:
         )
         tell(connection, read_batch(connection, batch_id=batch_id))
 
-    def release(self, batch: Batch) -> dict[str, int]:
+    def release(self, batch: Batch) -> dict[str, int] | None:
         """Make the next items jobs, as far as there is room; how many of these wait, by engine.
+
+        None: there was no room, or nothing waits.
 
         Those that an earlier result answers are born succeeded, and cost the account nothing.
         """
@@ -199,7 +204,7 @@ class BatchUpkeep:
             limits = hold_account(connection, batch.account_id, self._defaults)
             held = hold_batch(connection, batch.id, RUNNING, batches.c.waiting > 0)
             if held is None:
-                return {}
+                return None
             room = self._room(connection, held, limits)
             items = connection.execute(
                 select(batch_items)
@@ -208,11 +213,13 @@ class BatchUpkeep:
                 .limit(max(0, min(room, RELEASED)))
             ).all()
             if not items:
-                return {}
+                return None
             return self._release(connection, held, items, makers)
 
     def _room(self, connection: Connection, batch: Batch, limits: Limits) -> int:
         mine = select(func.count()).where(jobs.c.batch_id == batch.id, JOB_QUEUED)
+        if is_storage_full(connection, batch.account_id, limits):
+            return 0
         room = self._window - (connection.scalar(mine) or 0)
         if limits.queued_jobs is not None:
             most = limits.queued_jobs
@@ -299,12 +306,12 @@ class BatchUpkeep:
         over = select(batches.c.id).where(
             batches.c.status == BatchState.REJECTED.value,
             select(batch_items.c.line)
-            .where(batch_items.c.batch_id == batches.c.id, ~INVALID)
+            .where(batch_items.c.batch_id == batches.c.id, WAITING)
             .exists(),
         )
         with self._database.writing() as connection:
             ids = connection.scalars(over.limit(1)).all()
-            delete_items(connection, FORGOTTEN, batch_items.c.batch_id.in_(ids), ~INVALID)
+            delete_items(connection, FORGOTTEN, batch_items.c.batch_id.in_(ids), WAITING)
 
     def streams_that_were_read(self) -> list[Batch]:
         """Batches whose lines in object storage nobody needs any more."""

@@ -20,6 +20,7 @@ from shared.edits import MAX_DRAGS, MAX_ROUNDS
 from shared.engines import OPTIONS, Format, GuidanceDecay, Output, Quality
 from shared.errors import Violation
 from shared.submission.fields import (
+    NO_NUL,
     WHOLE,
     Body,
     EventFilters,
@@ -69,7 +70,7 @@ def _mask_branch(value: Any) -> str | None:
 
 
 Mask = Annotated[
-    Annotated[str, Tag("branch:image"), Field(description="id of an uploaded mask")]
+    Annotated[str, Tag("branch:image"), Field(pattern=NO_NUL, description="id of an uploaded mask")]
     | Annotated[RectMask, Tag("branch:rect")]
     | Annotated[PolygonMask, Tag("branch:polygon")],
     Discriminator(
@@ -145,6 +146,7 @@ class JobBody(Body):
     image: str = Field(
         "",
         min_length=1,
+        pattern=NO_NUL,
         description="id of an uploaded image",
         json_schema_extra=_without_default,
     )

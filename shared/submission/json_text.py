@@ -58,10 +58,11 @@ def _no_constant(name: str) -> float:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        name = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
-        raise ValueError(f"the name {name!a} occurs twice in one object")
+    value: dict[str, Any] = {}
+    for name, part in pairs:
+        if name in value:
+            raise ValueError(f"the name {name!a} occurs twice in one object")
+        value[name] = part
     return value
 
 

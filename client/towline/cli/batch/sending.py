@@ -120,4 +120,8 @@ def is_of(state: State, part: Part) -> Callable[[Batch], bool]:
     if part.retry_of is not None:
         return lambda batch: batch.retried_from == part.retry_of
     wanted = {RUN: state.run_id, PART: str(part.number)}
-    return lambda batch: batch.retried_from is None and wanted.items() <= batch.metadata.items()
+    return lambda batch: (
+        batch.status != "rejected"
+        and batch.retried_from is None
+        and wanted.items() <= batch.metadata.items()
+    )
