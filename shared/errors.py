@@ -40,7 +40,6 @@
     │   └── WorkerLost                three leases ran out
     ├── Unavailable                   a server that Towline needs does not answer: retryable
     │   ├── StorageUnavailable
-    │   │   └── BytesGone             the storage answers, and has not what a row points to
     │   ├── DatabaseUnavailable
     │   └── TooManyStreams            this API process has as many as it can serve
     └── IllegalTransition             a move that the job's state does not have: a bug
@@ -328,9 +327,10 @@ class StorageUnavailable(Unavailable):
 
     code = "storage_unavailable"
 
-
-class BytesGone(StorageUnavailable):
-    """A row points to an object that is not there."""
+    def __init__(self, message: str, *, is_gone: bool = False) -> None:
+        """is_gone: it answers, and has not what a row points to."""
+        super().__init__(message)
+        self.is_gone = is_gone
 
 
 class DatabaseUnavailable(Unavailable):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from shared.batches.batch import MAX_CUSTOM_ID, MAX_LINE_BYTES, Invalid, Item
-from shared.errors import BytesGone, TowlineError, Violation
+from shared.errors import StorageUnavailable, TowlineError, Violation
 from shared.submission.body import JobBody
 from shared.submission.json_text import MAX_DEPTH, read_json, reason_of
 from shared.submission.understand import Submission, understand
@@ -54,7 +54,9 @@ def item_of(line: int, value: Any, account_id: str, around: Surroundings) -> Ite
         rest = {part: value[part] for part in value if part != CUSTOM_ID}
         body = JobBody.model_validate(rest)
         submission = understand(body, account_id, around)
-    except BytesGone as error:
+    except StorageUnavailable as error:
+        if not error.is_gone:
+            raise
         return Invalid(line, name, [*found, Violation("/mask", "image_not_found", error.message)])
     except TowlineError:
         raise

@@ -36,7 +36,7 @@ from shared.ids import new_id
 from shared.jobs.cache_keys import Contents, Maker, cache_key
 from shared.jobs.cached import answer, earlier_result
 from shared.jobs.labels import add_labels_of
-from shared.jobs.moves import submit_jobs
+from shared.jobs.moves import new_trace, submit_jobs
 from shared.jobs.tables import QUEUED as JOB_QUEUED
 from shared.jobs.tables import jobs
 
@@ -282,7 +282,8 @@ class BatchUpkeep:
             "of_account": row["account_id"],
             "of_key": key,
             **{f"new_{name}": row[name] for name in (*names, "batch_id")},
-            **dict.fromkeys(("new_retried_from", "new_trace_context", "expires_in_ms")),
+            "new_trace_context": new_trace(row),
+            **dict.fromkeys(("new_retried_from", "expires_in_ms")),
         }
         answer(connection, earlier, values, retention_ms=self._result_retention_ms)
         return True

@@ -146,7 +146,7 @@ def submit_jobs(connection: Connection, rows: list[dict[str, Any]]) -> None:
     They stand in their engines' lines. Whoever calls this holds their images. Each has a trace
     of its own.
     """
-    connection.execute(_SUBMIT, [{**row, "trace_context": _new_trace(row)} for row in rows])
+    connection.execute(_SUBMIT, [{**row, "trace_context": new_trace(row)} for row in rows])
     data = {"status": JobState.QUEUED.value, "attempt": 0}
     connection.execute(_EVENT, [{"job_id": row["id"], "data": data} for row in rows])
     for engine, account_id in sorted({(row["engine"], row["account_id"]) for row in rows}):
@@ -155,7 +155,7 @@ def submit_jobs(connection: Connection, rows: list[dict[str, Any]]) -> None:
         on_commit(connection, partial(JOB_MOVES.labels(engine, "submit").inc, count))
 
 
-def _new_trace(row: Mapping[str, Any]) -> str | None:
+def new_trace(row: Mapping[str, Any]) -> str | None:
     """Of a job that no request submits by itself."""
     of = {"job_id": row["id"], "engine": row["engine"], "batch_id": row["batch_id"]}
     with span("submit job", kind="producer", parent=NOBODY, **of):

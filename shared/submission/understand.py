@@ -26,7 +26,7 @@ from shared.edits import (
     check_round,
 )
 from shared.engines import ENGINES, SEED_MAX, EngineSpec
-from shared.errors import BytesGone, NotFound, Violation
+from shared.errors import NotFound, StorageUnavailable, Violation
 from shared.imaging import MAX_SIDE_PX, decode_mask
 from shared.jobs.cache_keys import Contents
 from shared.masks import drawn
@@ -262,7 +262,9 @@ def _mask_image_pixels(
     try:
         data = at.objects.get(mask.object_key or "")
     except NotFound:
-        raise BytesGone(f"The bytes of {mask.id} are not in object storage.") from None
+        raise StorageUnavailable(
+            f"The bytes of {mask.id} are not in object storage.", is_gone=True
+        ) from None
     settings = at.settings
     return decode_mask(
         data, max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels

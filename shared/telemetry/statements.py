@@ -47,7 +47,7 @@ def _begin(
             "db.system.name": connection.dialect.name,
             "db.query.summary": summary,
             "db.query.text": statement[:LONGEST],
-            "db.operation.batch.size": len(parameters) if many else None,
+            "db.operation.batch.size": _rows(parameters) if many else None,
         },
     )
     if own is not None:
@@ -86,3 +86,8 @@ def summary_of(statement: str) -> str:
         return statement.split(None, 1)[0].upper() if statement.strip() else "empty"
     table = _FROM.search(statement)
     return f"{verb[1].upper()} {table[1]}" if table else verb[1].upper()
+
+
+def _rows(parameters: Any) -> int | None:
+    """How many rows are written; None where their values come as those of one statement."""
+    return len(parameters) if isinstance(parameters, list) else None

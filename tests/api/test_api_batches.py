@@ -379,6 +379,27 @@ def test_the_archive_holds_every_picture_and_says_whose_it_is(
     assert json.loads(first)["result"]["candidates"][0]["file"] is None
 
 
+def test_an_archive_is_whole_when_a_picture_goes_while_it_is_sent(
+    caller: Caller, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = batch_of(caller, lines_for(caller.image(), 2))
+    tend(services)
+    jobs = run_all(services, finish(services))
+    get_object = services.objects.get
+
+    def last_time(key: str) -> bytes:
+        data = get_object(key)
+        services.upkeep.say_that_pictures_are_gone(services.jobs.get(caller.account_id, jobs[0].id))
+        return data
+
+    monkeypatch.setattr(services.objects, "get", last_time)
+    data = caller.get(f"/v1/batches/{batch['id']}/archive").data
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    assert archive.testzip() is None
+    lines = [json.loads(line) for line in archive.read("results.jsonl").splitlines()]
+    assert [line["result"]["candidates"][0]["file"] for line in lines] == archive.namelist()[:2]
+
+
 def test_no_more_archives_are_sent_at_once_than_there_are_threads_for(
     caller: Caller, services: Services, app: Any
 ) -> None:

@@ -70,7 +70,9 @@ class Stack:
         said = self.compose(
             "exec", "-T", "api", "python", "-m", "api", "key", "create", "--account", "smoke"
         )
-        return next(word for word in said.split() if word.startswith("tow_"))
+        keys = [word for word in said.split() if word.startswith("tow_")]
+        assert len(keys) == 1, f"no key in {said!r}"
+        return keys[0]
 
     def client(self) -> httpx.Client:
         """With a key of its own; one that tries again to connect."""

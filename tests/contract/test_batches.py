@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy import func, select, update
 
 from shared.accounts.tables import accounts
 from shared.accounts.usage import pixels_of_month, used
+from shared.batches import rows
 from shared.batches.batch import MAX_UNREAD, Batch, NewBatch
 from shared.batches.state import BatchState
 from shared.batches.tables import batch_items, batches
@@ -29,6 +31,7 @@ from shared.jobs.tables import jobs
 from shared.services import Services
 from shared.webhooks.tables import webhook_deliveries
 from tests.batches import (
+    DRAG,
     a_line,
     jsonl,
     lines_for,
@@ -218,6 +221,79 @@ def test_a_line_is_skipped_whole_when_it_is_too_long(services: Services, make: F
     ]
     assert accepted.counts["queued"] == 3
     assert accepted.lines == 5
+
+
+def test_no_line_says_more_than_can_be_kept(services: Services, make: Factory) -> None:
+    many = {f"field {n}": 0 for n in range(50_000)}
+    twice = json.dumps({f"name {n}": 0 for n in range(50_000)})[:-1] + ', "name 49999": 1}\n'
+    long = {"custom_id": "a", "image": "x" * 500_000, "drags": [DRAG]}
+    nul = {"custom_id": "b", "image": "a\0b", "mask": "c\0d", "drags": [DRAG]}
+    data = jsonl([many, twice.encode(), long, nul])
+    batch = send(services, make.account(), data)
+    tend(services)
+    _, invalid = services.batches.get(batch.account_id, batch.id)
+    assert [each.line for each in invalid] == [1, 2, 3, 4]
+    assert [len(each.violations) for each in invalid[:2]] == [20, 1]
+    assert all(len(v.detail) <= 300 for each in invalid for v in each.violations)
+    assert {v.code for v in invalid[3].violations} >= {"wrong_format"}
+
+
+def test_errors_are_read_no_further_than_they_are_shown(
+    services: Services, make: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "MAX_ERRORS_SHOWN", 30)
+    monkeypatch.setattr(rows, "READ_AT_ONCE", 10)
+    batch = send(services, make.account(), b"[]\n" * 100)
+    tend(services)
+    rejected, invalid = services.batches.get(batch.account_id, batch.id)
+    assert (rejected.invalid, len(invalid)) == (100, 40)
+
+
+def test_a_line_is_invalid_when_the_bytes_of_its_mask_are_gone(
+    services: Services, make: Factory
+) -> None:
+    account = make.account()
+    image, mask = make.image(account).id, make.image(account).id
+    batch = send(services, account, jsonl([a_line(image, "a", mask=mask)]))
+    tend(services)
+    _, invalid = services.batches.get(account, batch.id)
+    assert [(v.pointer, v.code) for v in invalid[0].violations] == [("/mask", "image_not_found")]
+
+
+def test_nothing_of_a_batch_runs_while_the_account_is_full(
+    services: Services, make: Factory
+) -> None:
+    account = make.account()
+    batch = send(services, account, jsonl(lines_for(make.image(account).id, 1)))
+    upkeep, limits = services.batch_upkeep, services.batch_upkeep._defaults
+    upkeep._defaults = replace(limits, stored_bytes=1)
+    tend(services)
+    rejected, invalid = services.batches.get(account, batch.id)
+    assert rejected.status is BatchState.REJECTED
+    assert invalid[0].violations[0].code == "storage_quota_exceeded"
+    upkeep._defaults = limits
+    second = send(services, account, jsonl(lines_for(make.image(account).id, 1)))
+    taken = upkeep.take_next()
+    assert taken is not None
+    tender_of(services)._take_step(taken)
+    upkeep._defaults = replace(limits, stored_bytes=1)
+    tend(services)
+    assert count_jobs(services) == 0
+    upkeep._defaults = limits
+    let_pass(services.database, 5)
+    tend(services)
+    assert now(services, second).waiting == 0
+
+
+def test_a_retry_leaves_out_what_no_engine_here_can_run(services: Services, make: Factory) -> None:
+    account = make.account()
+    batch = send(services, account, jsonl(lines_for(make.image(account).id, 2)))
+    tend(services)
+    run_all(services, fail(services))
+    again = services.batches.retry(account, batch.id, engines=["lightningdrag"])
+    assert (again.counts["invalid"], again.status) == (2, BatchState.COMPLETED)
+    _, invalid = services.batches.get(account, again.id)
+    assert {v.code for each in invalid for v in each.violations} == {"engine_unavailable"}
 
 
 def test_the_last_line_counts_when_it_has_no_end(services: Services, make: Factory) -> None:

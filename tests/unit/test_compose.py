@@ -136,7 +136,7 @@ def test_only_the_proxy_is_published_and_what_watches() -> None:
 def test_only_who_must_reaches_the_servers() -> None:
     reached = {name for name, each in SERVICES.items() if "servers" in each["networks"]}
     assert reached == OURS | {"postgres", "redis", "s3"}
-    assert SERVICES["proxy"]["networks"] == ["front"]
+    assert SERVICES["proxy"]["networks"] == ["front", "watched"]
 
 
 @pytest.mark.parametrize("name", ["api", "worker"])

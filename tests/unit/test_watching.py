@@ -29,7 +29,14 @@ EVENTS = {
     for path in (REPOSITORY / part).rglob("*.py")
     for event in re.findall(r'(?:log\.\w+|_tell)\(\s*"(\w+)"', path.read_text())
 }
-PORTS = {"api": 8000, "worker-warp": 8001, "worker-gpu": 8001, "worker-io": 8001, "beat": 8001}
+PORTS = {
+    "api": 8000,
+    "worker-warp": 8001,
+    "worker-gpu": 8001,
+    "worker-io": 8001,
+    "beat": 8001,
+    "proxy": 8405,
+}
 
 
 def read(path: Any) -> dict[str, Any]:
