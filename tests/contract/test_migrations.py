@@ -278,9 +278,9 @@ def test_an_index_is_built_while_others_write_though_the_last_try_was_cut_off(
         with pytest.raises(psycopg.errors.QueryCanceled):
             one.execute("CREATE INDEX CONCURRENTLY ix_jobs_later ON jobs (step)")
         assert _validity(one) == [(False,)]
-        migrating = threading.Thread(target=later.migrate, args=(3,))
+        migrating = threading.Thread(target=later.migrate, args=(2,))
         migrating.start()
-        wait_until(lambda: _builds(one))
+        wait_until(lambda: _builds(one), limit_s=55)
         writer.execute("UPDATE jobs SET step = 0")  # nobody's way is barred
         writer.commit()
         migrating.join(60)
