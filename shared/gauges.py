@@ -103,12 +103,16 @@ def _queues(connection: Connection) -> Iterator[Sample]:
 
 
 def _batches(connection: Connection) -> Iterator[Sample]:
+    """Of both states, also of one in which there is none: that says more than no line at all."""
+    found = {"validating": (0, 0), "running": (0, 0)}
     open_ones = select(batches.c.status, func.count(), func.sum(batches.c.waiting))
     for status, count, waiting in connection.execute(
         open_ones.where(ACTIVE_BATCH).group_by(batches.c.status)
     ):
+        found[status] = (count, int(waiting))
+    for status, (count, waiting) in found.items():
         yield OPEN_BATCHES, (status,), count
-        yield BATCH_ITEMS, (status,), int(waiting)
+        yield BATCH_ITEMS, (status,), waiting
 
 
 def _deliveries(connection: Connection) -> Iterator[Sample]:

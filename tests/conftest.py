@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,11 +28,15 @@ from tests.servers.postgres import Postgres
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytest_plugins = ["tests.servers.s3", "tests.leaks"]
+pytest_plugins = ["tests.servers.s3", "tests.leaks", "tests.failures"]
 
 # torch reads it when it is imported, later. Small tensors gain nothing from a second thread; where
 # both wait for one core, they take ten times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Whoever starts the tests in the background may have them ignore Ctrl-C, and what they start with them:
+# then a test that presses it waits for nothing.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The machine may be slow or shared: a slow example is no failure.
 hypothesis_settings.register_profile("towline", deadline=None, print_blob=True)

@@ -6,6 +6,7 @@ check is ever reached. What was reached is written to the file of `REACHED`, a l
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import struct
@@ -63,6 +64,16 @@ def a_job() -> str:
     return str(job["id"])
 
 
+def an_item() -> dict[str, Any]:
+    name = f"item-{choose.getrandbits(40)}"
+    return {"custom_id": name, "image": IMAGE, "drags": [a_drag()], "mask": MASK, "engine": "warp"}
+
+
+def a_batch() -> str:
+    body = {"jobs": [an_item() for _ in range(choose.randrange(1, 4))]}
+    return str(api.post("/v1/batches", json=body).raise_for_status().json()["id"])
+
+
 def an_endpoint() -> str:
     body = {"url": HOOK, "events": ["job.canceled"]}
     return str(api.post("/v1/webhook-endpoints", json=body).raise_for_status().json()["id"])
@@ -96,6 +107,8 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         case.path_parameters["image_id"] = an_image()
     if "job_id" in case.path_parameters:
         case.path_parameters["job_id"] = a_job()
+    if "batch_id" in case.path_parameters:
+        case.path_parameters["batch_id"] = a_batch()
     if "endpoint_id" in case.path_parameters:
         case.path_parameters["endpoint_id"] = an_endpoint()
     if "delivery_id" in case.path_parameters:
@@ -104,6 +117,8 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         case.body |= {"disabled": True} | ({"url": HOOK} if "url" in case.body else {})
     if case.operation.path in ("/v1/jobs", "/v1/jobs/validate") and isinstance(case.body, dict):
         fit(case.body)
+    if case.operation.path == "/v1/batches" and case.method == "POST":
+        fit_batch(case)
     if case.operation.path == "/v1/images":
         data = picture(choose.randrange(256), choose.getrandbits(40))
         case.body = {"file": data} if case.media_type == "multipart/form-data" else data
@@ -126,6 +141,18 @@ def fit(body: dict[str, Any]) -> None:
         body["options"] |= {"candidates": 1}
         for name in ("steps", "guidance", "guidance_decay", "split_px"):
             body["options"].pop(name, None)
+
+
+def fit_batch(case: Any) -> None:
+    """The items are ours, in either of its two forms; what else was said stays."""
+    items = [an_item() for _ in range(choose.randrange(1, 4))]
+    if isinstance(case.body, dict):
+        case.body["jobs"] = items
+        case.body.pop("defaults", None)
+        if case.body.get("webhook") is not None:
+            case.body["webhook"]["url"] = HOOK
+    else:
+        case.body = "".join(json.dumps(item) + "\n" for item in items).encode()
 
 
 @schemathesis.hook

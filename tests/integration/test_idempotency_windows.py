@@ -20,7 +20,7 @@ from shared.jobs.tables import jobs
 from shared.services import Services
 from tests.api.calling import Caller, caller_of, is_problem
 from tests.broker import Valkey
-from tests.crew import REPOSITORY
+from tests.crew import REPOSITORY, wait_until
 from tests.factories import a_picture, let_pass
 from tests.integration.test_orphan_windows import collect
 
@@ -109,7 +109,7 @@ def test_one_job_is_made_when_the_api_died_after_the_commit(
     assert count(services, jobs) == 1
     assert broker.messages("warp") == []
     answer = caller.post("/v1/jobs", json=body, headers=KEY)
-    assert len(broker.messages("warp")) == 1, "the first died before it woke anybody"
+    wait_until(lambda: len(broker.messages("warp")) == 1)  # the first died before it woke anybody
     assert (answer.status_code, answer.headers["Idempotency-Replayed"]) == (202, "true")
     assert services.jobs.page(caller.account_id, limit=2)[0].id == answer.json["id"]
     assert count(services, jobs) == 1

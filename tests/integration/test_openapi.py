@@ -28,6 +28,8 @@ checks.negative_data_rejection.enabled = false
 include-path = "/v1/images"
 checks.negative_data_rejection.enabled = false
 """
+#: No edit of the sample engine fails so that it could be tried again: see tests/api/test_api_batches.py.
+NEVER_DONE = {"POST /v1/batches/{batch_id}/retry"}
 #: What must have been reached, or the rest proves little.
 REACHED = {
     "POST /v1/images 201",
@@ -48,6 +50,11 @@ REACHED = {
     "DELETE /v1/jobs/{job_id} 200",
     "POST /v1/jobs/{job_id}/cancel 200",
     "POST /v1/jobs/{job_id}/retry 202",
+    "POST /v1/batches 202",
+    "POST /v1/batches 422",
+    "GET /v1/batches/{batch_id}/results 200",
+    "GET /v1/batches/{batch_id}/archive 200",
+    "POST /v1/batches/{batch_id}/retry 409",
     "POST /v1/webhook-endpoints 201",
     "POST /v1/webhook-endpoints 422",
     "PATCH /v1/webhook-endpoints/{endpoint_id} 200",
@@ -96,7 +103,8 @@ def test_the_api_answers_as_its_document_says_when_it_is_asked_at_random(
     assert any(line.endswith(" 404") for line in lines)
     served = httpx.get(f"{service.url}/openapi.json", trust_env=False).json()["paths"]
     operations = {f"{method.upper()} {path}" for path in served for method in served[path]}
-    assert operations == {" ".join(line.split()[:2]) for line in lines if " 2" in line} & operations
+    done = {" ".join(line.split()[:2]) for line in lines if " 2" in line}
+    assert operations - done == NEVER_DONE
     assert "Traceback" not in service.said
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,10 +49,17 @@ class Terminal:
         if not self.is_quiet and not self.is_json:
             self.console().print(plain(text))
 
+    def tell(self, value: Mapping[str, Any], text: str) -> None:
+        """What a program wants to know at once as well: JSON on stderr for it."""
+        if self.is_json:
+            sys.stderr.write(json.dumps(value, ensure_ascii=False) + "\n")
+        else:
+            self.note(text)
+
     def warn(self, text: str) -> None:
         """What should be known, even with `--quiet`."""
         if self.is_json:
-            sys.stderr.write(json.dumps({"warning": text}, ensure_ascii=False) + "\n")
+            self.tell({"warning": text}, text)
             return
         self.console().print(f"towline: {plain(text)}", style="yellow")
 

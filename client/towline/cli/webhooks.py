@@ -72,7 +72,8 @@ def listen(
             exit_code=USAGE,
         ) from None
     server.daemon_threads = True
-    session.terminal.note(f"listening on http://{host}:{server.server_port}/ until Ctrl-C")
+    url = f"http://{host}:{server.server_port}/"
+    session.terminal.tell({"listening": url}, f"listening on {url} until Ctrl-C")
     inbox.close = lambda: threading.Thread(target=server.shutdown, daemon=True).start()
     with server:
         server.serve_forever(poll_interval=0.1)

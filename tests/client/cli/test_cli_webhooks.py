@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from select import select
 
 import httpx
 import pytest
@@ -29,7 +30,10 @@ class Listener:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         assert process.stderr is not None
+        readable, _, _ = select([process.stderr], [], [], 30)
+        assert readable, "it says nothing"
         said = process.stderr.readline()
+        self.said = said
         found = re.search(r"http://[\d.:]+/", said)
         assert found, said
         self.url = found[0]
@@ -87,7 +91,9 @@ def test_it_ends_after_as_many_events_as_were_wanted(command: Command, secret_fi
     process = command.start(
         "webhooks", "listen", "--port", "0", "--secret-env", "MINE", "-n", "1", "--json"
     )
-    assert Listener(process).send() == 204
+    listener = Listener(process)
+    assert json.loads(listener.said) == {"listening": listener.url}
+    assert listener.send() == 204
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 0
     assert json.loads(out)["id"] == "evt_1"
