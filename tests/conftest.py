@@ -34,8 +34,8 @@ pytest_plugins = ["tests.servers.s3", "tests.leaks", "tests.failures"]
 # both wait for one core, they take ten times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Whoever starts the tests in the background may have them ignore Ctrl-C, and what they start with them:
-# then a test that presses it waits for nothing.
+# Whoever starts the tests in the background may have them ignore Ctrl-C, and what they start with
+# them: then a test that presses it waits for nothing.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The machine may be slow or shared: a slow example is no failure.

@@ -90,6 +90,13 @@ def a_drag() -> dict[str, list[int]]:
 
 
 ENDPOINT = an_endpoint()
+MADE = {
+    "image_id": an_image,
+    "job_id": a_job,
+    "batch_id": a_batch,
+    "endpoint_id": an_endpoint,
+    "delivery_id": a_delivery,
+}
 
 
 @schemathesis.hook
@@ -103,16 +110,8 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     """Put real things into a well-formed request."""
     if case.meta is None or not case.meta.generation.mode.is_positive or choose.random() < 0.5:
         return
-    if "image_id" in case.path_parameters:
-        case.path_parameters["image_id"] = an_image()
-    if "job_id" in case.path_parameters:
-        case.path_parameters["job_id"] = a_job()
-    if "batch_id" in case.path_parameters:
-        case.path_parameters["batch_id"] = a_batch()
-    if "endpoint_id" in case.path_parameters:
-        case.path_parameters["endpoint_id"] = an_endpoint()
-    if "delivery_id" in case.path_parameters:
-        case.path_parameters["delivery_id"] = a_delivery()
+    for name in MADE.keys() & case.path_parameters.keys():
+        case.path_parameters[name] = MADE[name]()
     if case.operation.path.startswith("/v1/webhook-endpoints") and isinstance(case.body, dict):
         case.body |= {"disabled": True} | ({"url": HOOK} if "url" in case.body else {})
     if case.operation.path in ("/v1/jobs", "/v1/jobs/validate") and isinstance(case.body, dict):

@@ -28,7 +28,7 @@ checks.negative_data_rejection.enabled = false
 include-path = "/v1/images"
 checks.negative_data_rejection.enabled = false
 """
-#: No edit of the sample engine fails so that it could be tried again: see tests/api/test_api_batches.py.
+#: No edit of the sample engine fails, to be tried again: see tests/api/test_api_batches.py.
 NEVER_DONE = {"POST /v1/batches/{batch_id}/retry"}
 #: What must have been reached, or the rest proves little.
 REACHED = {
