@@ -36,7 +36,6 @@ from api.waiting import FinalWatcher
 from shared.errors import InvalidRequest, Violation
 from shared.gauges import DatabaseGauges
 from shared.ids import id_form
-from shared.images.known import KnownImages
 from shared.signed_urls import UrlSigner
 from shared.submission.json_text import json_pointer, shape_violation
 from shared.submission.understand import Surroundings
@@ -106,7 +105,7 @@ def create_app(services: Services, is_ending: Callable[[], bool] = lambda: False
         surroundings=Surroundings(
             settings=settings,
             images=services.images,
-            known_images=KnownImages(services.images),
+            known_images=services.known_images,
             objects=services.objects,
             rules=services.webhooks.rules,
             decoding=decoding,

@@ -16,6 +16,7 @@ from shared.batches.upkeep import BatchUpkeep
 from shared.db import Database
 from shared.engines_up import EnginesUp
 from shared.idempotency.store import IdempotencyStore
+from shared.images.known import KnownImages
 from shared.images.store import ImageStore
 from shared.jobs.cache_keys import Maker
 from shared.jobs.forecast import Forecasts
@@ -63,6 +64,7 @@ class Services:
     idempotency: IdempotencyStore
     limiter: Limiter
     images: ImageStore
+    known_images: KnownImages
     batches: BatchStore
     batch_upkeep: BatchUpkeep
     jobs: JobStore
@@ -96,6 +98,7 @@ def build_services(settings: Settings) -> Services:
     maker_of = _maker_of(settings, engines_up)
     database.after_commit(DELIVERIES, wakeups.send_deliverer)
     database.after_commit(BATCHES, wakeups.send_tender)
+    images = ImageStore(database, retention_days=settings.image_retention_days, defaults=limits)
     return Services(
         settings=settings,
         database=database,
@@ -106,7 +109,8 @@ def build_services(settings: Settings) -> Services:
         audit_log=AuditLog(database, retention_days=settings.audit_retention_days),
         idempotency=IdempotencyStore(database),
         limiter=Limiter(settings.redis_url.get_secret_value()),
-        images=ImageStore(database, retention_days=settings.image_retention_days, defaults=limits),
+        images=images,
+        known_images=KnownImages(images),
         batches=BatchStore(
             database, result_retention_days=settings.result_retention_days, defaults=limits
         ),

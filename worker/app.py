@@ -29,6 +29,7 @@ from worker.engines.registry import load_engine
 from worker.health import BeatHealth, Health, HealthServer
 from worker.intake import Intake
 from worker.lookout import Broom, Lookout
+from worker.memory import keep_freed_memory
 from worker.presence import Presence
 from worker.run_job import Workplace
 from worker.solo import Solo
@@ -65,6 +66,7 @@ def run_worker(
     `EngineUnusable` if one of the engines cannot be built.
     """
     settings = services.settings
+    keep_freed_memory()
     drain = Drain()
     engines = {name: build_engine(name, settings) for name in queues if name in ENGINES}
     threads = settings.worker_threads or _threads_for(engines.values(), settings)

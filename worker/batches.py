@@ -17,7 +17,6 @@ from shared.batches.lines import TOO_LONG, read_line
 from shared.batches.state import BatchState
 from shared.batches.upkeep import REST_MS, Slice
 from shared.errors import NotFound, TowlineError, Unauthorized, Violation
-from shared.images.known import KnownImages
 from shared.submission.understand import Surroundings
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class Tender:
         self._around = Surroundings(
             settings=services.settings,
             images=services.images,
-            known_images=KnownImages(services.images),
+            known_images=services.known_images,
             objects=services.objects,
             rules=services.webhooks.rules,
             decoding=threading.Lock(),

@@ -79,7 +79,7 @@ def _limits(services: Services) -> dict[str, int]:
 def _fetch(image_id: str, job: Job, services: Services) -> tuple[bytes, str]:
     """The bytes, and their SHA-256."""
     try:
-        image = services.images.get(job.account_id, image_id)
+        image = services.known_images.get(job.account_id, image_id)
         return services.objects.get(image.object_key or ""), image.sha256
     except NotFound:
         raise StorageUnavailable(f"The bytes of {image_id} are not in object storage.") from None

@@ -18,16 +18,16 @@ from sqlalchemy import bindparam, case, func, literal, select, text, update
 from shared.batches.batch import Batch, batch_from_row, show_batch
 from shared.batches.state import BatchState
 from shared.batches.tables import RUNNING, batch_tallies, batches
-from shared.db import now_ms, on_commit
+from shared.db import now_ms, on_commit, planned_once
 from shared.jobs.tables import RUNNING as JOB_RUNNING
 from shared.jobs.tables import jobs
 from shared.telemetry.metrics import BATCH_ENDS
 from shared.webhooks.outbox import tell_of_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from sqlalchemy import ColumnElement, Connection, Row
+    from sqlalchemy import ColumnElement, Connection, Row, Select
 
     from shared.jobs.job import Job
 
@@ -35,12 +35,17 @@ SHARDS = 8
 ENDS = ("succeeded", "failed", "canceled", "expired")
 
 #: Spelt out, since SQLAlchemy compiles its own `ON CONFLICT` anew each time: 0.5 ms.
-_ADD = text(
+#: A batch that was forgotten meanwhile is gone, and its rows with it.
+_ADD_SQL = (
     f"INSERT INTO batch_tallies (batch_id, shard, {', '.join(ENDS)}) "  # noqa: S608 - our names
-    f"VALUES (:batch_id, :shard, {', '.join(f':{name}' for name in ENDS)}) "
-    "ON CONFLICT (batch_id, shard) DO UPDATE SET "
+    f"SELECT id, :shard, {', '.join(f':{name}' for name in ENDS)} FROM batches "
+    "WHERE id = :batch_id {held} ON CONFLICT (batch_id, shard) DO UPDATE SET "
     + ", ".join(f"{name} = batch_tallies.{name} + excluded.{name}" for name in ENDS)
 )
+_ADD = {
+    "postgresql": planned_once(text(_ADD_SQL.replace("{held}", "FOR KEY SHARE"))),
+    "sqlite": text(_ADD_SQL.replace("{held}", "")),
+}
 
 
 def tally(connection: Connection, moved: Iterable[Job]) -> None:
@@ -50,19 +55,9 @@ def tally(connection: Connection, moved: Iterable[Job]) -> None:
         if job.batch_id is not None and job.status.is_final:
             ended.setdefault(job.batch_id, Counter())[job.status.value] += 1
     for batch_id, counts in sorted(ended.items()):  # always in one order
-        row = {"batch_id": batch_id, "shard": _a_shard()}
-        # A batch that was forgotten meanwhile is gone, and its rows with it
-        if connection.scalar(_IS_THERE, {"of_batch": batch_id}) is None:
-            continue
-        connection.execute(_ADD, {**row, **{name: counts[name] for name in ENDS}})
-        finish(connection, batches.c.id == batch_id)
-
-
-_IS_THERE = (
-    select(batches.c.id)
-    .where(batches.c.id == bindparam("of_batch"))
-    .with_for_update(read=True, key_share=True)
-)
+        row = {"batch_id": batch_id, "shard": _a_shard(), **{name: counts[name] for name in ENDS}}
+        if connection.execute(_ADD[connection.dialect.name], row).rowcount:
+            finish_one(connection, batch_id)
 
 
 def _a_shard() -> int:
@@ -75,17 +70,21 @@ def finish(connection: Connection, *where: ColumnElement[bool]) -> list[Batch]:
 
     What a rival holds is left to it.
     """
-    done = (
-        select(batches.c.id)
-        .where(
-            RUNNING, *where, _ended() + batches.c.withdrawn == batches.c.total - batches.c.invalid
-        )
-        .with_for_update(skip_locked=True, key_share=True)
-    )
+    return _end(connection, connection.scalars(_done(*where)).all())
+
+
+def finish_one(connection: Connection, batch_id: str) -> list[Batch]:
+    """The same of one batch, asked so often that the statement is made once."""
+    return _end(connection, connection.scalars(_DONE_ONE, {"of_batch": batch_id}).all())
+
+
+def _end(connection: Connection, ids: Sequence[str]) -> list[Batch]:
+    if not ids:
+        return []
     asked = batches.c.cancel_requested_at.is_not(None)
     rows = connection.execute(
         update(batches)
-        .where(batches.c.id.in_(connection.scalars(done).all()), RUNNING)
+        .where(batches.c.id.in_(ids), RUNNING)
         .values(
             status=case((asked, BatchState.CANCELED.value), else_=BatchState.COMPLETED.value),
             finished_at=now_ms(),
@@ -96,6 +95,16 @@ def finish(connection: Connection, *where: ColumnElement[bool]) -> list[Batch]:
     for batch in ended:
         tell(connection, batch)
     return ended
+
+
+def _done(*where: ColumnElement[bool]) -> Select[Any]:
+    return (
+        select(batches.c.id)
+        .where(
+            RUNNING, *where, _ended() + batches.c.withdrawn == batches.c.total - batches.c.invalid
+        )
+        .with_for_update(skip_locked=True, key_share=True)
+    )
 
 
 def tell(connection: Connection, batch: Batch) -> None:
@@ -111,6 +120,9 @@ def _ended() -> ColumnElement[int]:
     mine = batch_tallies.c.batch_id == batches.c.id
     summed = select(func.coalesce(func.sum(total), 0)).where(mine)
     return summed.correlate(batches).scalar_subquery()
+
+
+_DONE_ONE = planned_once(_done(batches.c.id == bindparam("of_batch")))
 
 
 def with_counts(connection: Connection, rows: Iterable[Row[Any]]) -> list[Batch]:

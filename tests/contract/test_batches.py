@@ -648,7 +648,7 @@ def test_the_sweep_ends_a_batch_when_its_last_two_end_at_one_moment(
     batch = send(services, account, jsonl(lines_for(make.image(account).id, 2)))
     tend(services)
     with monkeypatch.context() as patched:
-        patched.setattr("shared.batches.tally.finish", lambda *_: [])
+        patched.setattr("shared.batches.tally.finish_one", lambda *_: [])
         run_all(services)
     assert now(services, batch).status is BatchState.RUNNING
     sweep(services)
