@@ -27,6 +27,7 @@ RequestOf: TypeAlias = Callable[[Mapping[str, str]], Request]
 
 RANGE_NOT_SATISFIABLE = 416
 LONGEST_PROBLEM_BYTES = 2**20
+WRITTEN_BYTES = 2**20  #: at once, where so much comes: each write is another thread's
 
 
 def put(
@@ -167,8 +168,17 @@ def accept(opened: Opened) -> Flow[Opened]:
 
 def _pour(opened: Opened, part: Path, start: int) -> Flow[None]:
     with (yield from work(lambda: _file_from(part, start))) as file:
-        while chunk := (yield from next_part(opened)):
-            yield from work(functools.partial(file.write, chunk))
+        held = bytearray()
+        try:
+            while chunk := (yield from next_part(opened)):
+                held += chunk
+                if len(held) >= WRITTEN_BYTES:
+                    yield from work(functools.partial(file.write, held))
+                    held = bytearray()
+        except TowlineError:  # what came is kept
+            yield from work(functools.partial(file.write, held))
+            raise
+        yield from work(functools.partial(file.write, held))
     yield from close(opened)
 
 

@@ -97,7 +97,7 @@ class Collector:
 
     async def _bring(self, item: BatchItem, candidate: Candidate, to: Path) -> bool:
         """Whether the file is there; False for a picture that the service has no more."""
-        if await asyncio.to_thread(has, to, candidate.sha256):
+        if to.exists() and await asyncio.to_thread(has, to, candidate.sha256):
             return True
         if candidate.url is None:
             return False
