@@ -298,7 +298,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--pictures", type=int, default=50, help="different ones")
     parser.add_argument("--cases", type=Path, help="a folder of photographs; else the sample")
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--threads", type=int, default=2, help="of each worker")
+    parser.add_argument("--threads", type=int, default=1, help="of each worker")
     parser.add_argument("--alone-s", type=float, default=30, help="of the engine alone, twice")
     parser.add_argument("--large", action="store_true")
     asked = parser.parse_args(arguments)
