@@ -20,8 +20,8 @@ run: .venv/.installed-$(if $(findstring lightningdrag,$(TOWLINE_ENGINES)),gpu,em
 	@exec $(PY) -m infra.embedded $(if $(filter-out 0,$(ONCE)),--once)
 
 test: .venv/.installed-dev ## every test, four at a time, then those that want the machine alone; ARGS="-k word" for some
-	@$(if $(ARGS),$(PY) -m pytest $(ARGS),{ $(BESIDE) -n 4 --dist loadfile || \
-	  { echo 'once more, what failed:' && $(BESIDE) --last-failed; }; } && $(PY) -m pytest -m alone)
+	@$(if $(ARGS),$(PY) -m pytest $(ARGS),{ $(BESIDE) -n 4 --dist loadfile --no-loadscope-reorder || \
+	  { echo 'once more, what failed:' && $(BESIDE) --last-failed --last-failed-no-failures none; }; } && $(PY) -m pytest -m alone)
 
 check: lint ## lint, and the fast tests
 	@$(PY) -m pytest -n 3 --dist loadfile -m "not slow" $(ARGS)

@@ -69,6 +69,7 @@ class _DeliveryId(BaseConverter):
 
 
 MAX_ARCHIVES = 8  #: that one process sends at once
+MAX_RESULTS = 32  #: of batches, line by line, that one process sends at once
 
 #: Lists, and what else takes parameters.
 TAKES_QUERY = {
@@ -100,6 +101,7 @@ def create_app(services: Services, is_ending: Callable[[], bool] = lambda: False
         watcher=FinalWatcher(services.jobs, notifier, limit=settings.max_waits),
         batch_watcher=FinalWatcher(services.batches, notifier, limit=settings.max_waits),
         archives=BoundedSemaphore(MAX_ARCHIVES),
+        results=BoundedSemaphore(MAX_RESULTS),
         feeds=Feeds(services.histories, services.accounts, notifier, limit=settings.max_streams),
         decoding=decoding,
         surroundings=Surroundings(

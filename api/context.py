@@ -31,7 +31,7 @@ class Context:
     notifier: looks for those who wait (`watcher`, `batch_watcher`) and those who listen (`feeds`).
     urls: what clients are given; signer: what `/objects` accepts.
     surroundings: what submissions are checked against.
-    archives: held while an archive is sent: each keeps a thread for long.
+    archives, results: held while one of a batch is sent: each may keep a thread for long.
     gauges: what the database says of the service, for `/metrics`.
     is_ending: whether this process was told to end, and should get no more requests.
     decoding: held while a picture or a mask is in memory as pixels: hundreds of megabytes each.
@@ -44,6 +44,7 @@ class Context:
     watcher: FinalWatcher
     batch_watcher: FinalWatcher
     archives: BoundedSemaphore
+    results: BoundedSemaphore
     feeds: Feeds
     gauges: DatabaseGauges
     decoding: BoundedSemaphore

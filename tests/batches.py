@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import func, select
+
+from shared.accounts.usage import pixels_of_month, used
 from shared.batches.batch import NewBatch
+from shared.db import now_ms
 from shared.errors import EngineFailed
 from shared.ids import new_id
+from shared.jobs.tables import jobs
 from shared.objects import batch_key
+from shared.webhooks.tables import webhook_deliveries
 from tests.factories import a_result
 from worker.batches import Tender
 from worker.watch import Drain
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     from shared.jobs.job import Job
     from shared.services import Services
 
+PIXELS = 64 * 48  #: of the factory's picture
 DRAG = {"handle": [20, 20], "target": [28, 20]}  #: fits the factory's picture of 64 x 48
 
 
@@ -92,3 +99,26 @@ def results_of(services: Services, batch: Batch) -> list[tuple[str | None, str |
     """Each line's name, and the state of its job."""
     items = services.batches.items(batch.account_id, batch.id, after_line=0, limit=10_000)
     return [(item.custom_id, item.job.status.value if item.job else None) for item in items]
+
+
+def charged(services: Services, account_id: str) -> int:
+    with services.database.reading() as connection:
+        month = pixels_of_month(connection.scalar(select(now_ms())) or 0)
+        return used(connection, account_id, month)
+
+
+def told(services: Services, batch: Batch) -> list[tuple[str, dict[str, Any]]]:
+    """What was promised about a batch: the event, and its data."""
+    query = select(webhook_deliveries.c.event_type, webhook_deliveries.c.data)
+    with services.database.reading() as connection:
+        rows = connection.execute(query.where(webhook_deliveries.c.data.is_not(None))).all()
+    return [(row.event_type, row.data) for row in rows if row.data["id"] == batch.id]
+
+
+def count_jobs(services: Services) -> int:
+    with services.database.reading() as connection:
+        return connection.scalar(select(func.count()).select_from(jobs)) or 0
+
+
+def fail(services: Services) -> Any:
+    return lambda job: services.leases.fail(job, EngineFailed("no"))

@@ -28,7 +28,7 @@ from tests.servers.postgres import Postgres
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytest_plugins = ["tests.servers.s3", "tests.leaks", "tests.failures"]
+pytest_plugins = ["tests.servers.s3", "tests.leaks", "tests.failures", "tests.order"]
 
 # torch reads it when it is imported, later. Small tensors gain nothing from a second thread; where
 # both wait for one core, they take ten times as long.

@@ -92,20 +92,24 @@ class Tender:
         return released is not None
 
     def _read(self, batch: Batch) -> bool:
-        """Look at the next lines; after the last, judge."""
+        """Look at the next lines, or copy the next items of a retry; after the last, judge."""
+        upkeep = self._services.batch_upkeep
+        engines = self._services.settings.engines
+        if batch.retried_from is not None and not upkeep.copy(batch, engines):
+            return True
         if batch.object_key is not None and batch.read_bytes < batch.size_bytes:
             try:
                 found = self._next_slice(batch, batch.object_key)
             except NotFound:
                 log.warning("batch_stream_gone", batch=batch.id)
-                self._services.batch_upkeep.refuse(batch, GONE)
+                upkeep.refuse(batch, GONE)
                 return True
-            if not self._services.batch_upkeep.record(batch, found):
+            if not upkeep.record(batch, found):
                 return True
             log.info("batch_read", batch=batch.id, lines=found.lines, bytes=found.read_bytes)
             if found.read_bytes < batch.size_bytes:
                 return True
-        judged = self._services.batch_upkeep.judge(batch)
+        judged = upkeep.judge(batch)
         if judged is not None:
             log.info("batch_judged", batch=batch.id, status=judged.status.value, **judged.counts)
         return True

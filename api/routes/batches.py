@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from threading import BoundedSemaphore
 from typing import Any, cast
 
 from flask import Response, g, request
@@ -151,10 +152,9 @@ def retry_batch(path: BatchPath) -> Any:
 @batches.get("/<batch:batch_id>/results", responses={**lines("ItemOut"), **problems(404, 422, 503)})
 def get_batch_results(path: BatchPath, query: ResultsQuery) -> Any:
     """What became of each line so far, as JSONL in the order of the lines; also while it runs."""
-    reader = _reader(path.batch_id)
-    links = links_of(context())
-    found = lines_of(reader.items(query.after_line, query.limit), links)
-    return _streamed(_begun(found), JSONL)
+    at, reader = context(), _reader(path.batch_id)
+    items = reader.items(query.after_line, query.limit)
+    return _sent(lambda: lines_of(items, links_of(at)), JSONL, at.results, "results")
 
 
 @batches.get("/<batch:batch_id>/archive", responses={**zip_archive(), **problems(404, 503)})
@@ -162,16 +162,11 @@ def get_batch_archive(path: BatchPath) -> Any:
     """A ZIP of every picture so far, and `results.jsonl`, which names the file of each."""
     at, reader = context(), _reader(path.batch_id)
     at.services.batches.get(account_id(), path.batch_id)
-    if not at.archives.acquire(blocking=False):
-        raise TooManyStreams("This server sends as many archives as it can; ask again soon.")
-    try:
-        found = _begun(archive_of(reader, links_of(at), at.services.objects))
-    except BaseException:
-        at.archives.release()
-        raise
-    answer = _streamed(found, "application/zip")
+    answer = _sent(
+        lambda: archive_of(reader, links_of(at), at.services.objects),
+        "application/zip", at.archives, "archives",
+    )  # fmt: skip
     answer.headers["Content-Disposition"] = f'attachment; filename="{path.batch_id}.zip"'
-    answer.call_on_close(at.archives.release)
     return answer
 
 
@@ -326,8 +321,18 @@ def _begun(found: Iterator[bytes]) -> Iterator[bytes]:
     return whole()
 
 
-def _streamed(body: Iterator[bytes], content_type: str) -> Response:
-    response = Response(body, content_type=content_type)
+def _sent(
+    make: Callable[[], Iterator[bytes]], content_type: str, places: BoundedSemaphore, what: str
+) -> Response:
+    """A stream, which has a place while it is sent: whoever reads it slowly keeps a thread."""
+    if not places.acquire(blocking=False):
+        raise TooManyStreams(f"This server sends as many {what} as it can; ask again soon.")
+    try:
+        response = Response(_begun(make()), content_type=content_type)
+    except BaseException:
+        places.release()
+        raise
+    response.call_on_close(places.release)
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
     return response

@@ -16,6 +16,7 @@ from shared.accounts.quotas import QUEUED_RETRY_S, hold_account
 from shared.accounts.usage import add_usage, pixels_of_month
 from shared.audit.trail import note
 from shared.batches.acceptance import accept
+from shared.batches.again import copy_slice
 from shared.batches.batch import MAX_UNREAD, Batch, Invalid, Item, NewBatch
 from shared.batches.rows import (
     hold_batch,
@@ -54,8 +55,6 @@ if TYPE_CHECKING:
     from shared.idempotency.claims import Completion
 
 BATCHES = "batches"  #: the topic of `Database.after_commit`: one of them wants to be tended
-RETRIED = ("failed", "expired")
-COPIED = 500  #: items that a retry copies at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +235,8 @@ class BatchStore:
 
         engines: those that are configured; items of others are invalid in it.
 
-        Their lines and names stay. One whose image is gone is invalid in it.
+        Their lines and names stay. One whose image is gone is invalid in it. Where there are more
+        than one slice holds, it validates until workers have copied the others.
         """
         new_batch = new_id("bat")
         with self._database.writing() as connection:
@@ -245,19 +245,16 @@ class BatchStore:
             if not old.status.is_final:
                 raise BatchNotFinal(f"{batch_id} is {old.status}; there is nothing to retry yet.")
             new = NewBatch(skips_invalid=True, webhook=old.webhook, metadata=old.metadata)
-            insert_batch(
-                connection, account_id, new_batch, new, retried_from=old.id, lines=old.lines
-            )
-            total, invalid, pixels = _copy_items(connection, old.id, new_batch, engines)
-            if not total:
-                raise NothingToRetry(f"No item of {batch_id} failed or expired.")
-            connection.execute(
-                update(batches)
-                .where(batches.c.id == new_batch)
-                .values(total=total, invalid=invalid, waiting=total - invalid, pixels=pixels)
-            )
+            insert_batch(connection, account_id, new_batch, new, retried_from=old.id)
+            held = read_batch(connection, batch_id=new_batch)
+            is_whole = copy_slice(connection, held, engines)
             batch = read_batch(connection, batch_id=new_batch)
-            accept(connection, batch, limits)
+            if not batch.total:
+                raise NothingToRetry(f"No item of {batch_id} failed or expired.")
+            if is_whole:
+                accept(connection, batch, limits)
+            else:
+                _require_few_unread(connection, account_id)
             return self._created(connection, account_id, new_batch, completion, old.id)
 
     def items(
@@ -330,36 +327,3 @@ def _stop_jobs(connection: Connection, batch_id: str, retention_ms: int) -> None
         finished_at=now_ms(),
         retain_until=now_ms() + retention_ms,
     )
-
-
-def _copy_items(
-    connection: Connection, old: str, new: str, engines: Collection[str]
-) -> tuple[int, int, int]:
-    """How many there are, how many of those are invalid, and the pixels of the others."""
-    again = (
-        select(batch_items.c.line, batch_items.c.custom_id, *jobs.c)
-        .select_from(batch_items.join(jobs, jobs.c.id == batch_items.c.job_id))
-        .where(batch_items.c.batch_id == old, jobs.c.status.in_(RETRIED))
-        .order_by(batch_items.c.line)
-        .limit(COPIED)
-    )
-    total = invalid = pixels = last = 0
-    while rows := connection.execute(again.where(batch_items.c.line > last)).all():
-        items = [
-            Item(row.line, row.custom_id, job.spec, job.metadata, job.pixels or 0)
-            for row, job in ((row, job_from_row(row)) for row in rows)
-        ]
-        gone_engine = Violation("/engine", "engine_unavailable", "it is not configured any more")
-        late = [
-            Invalid(item.line, item.custom_id, [gone_engine])
-            for item in items
-            if item.spec.engine not in engines
-        ]
-        lost = {each.line for each in late}
-        good = [item for item in items if item.line not in lost]
-        late += insert_items(connection, rows[0].account_id, new, good)
-        insert_invalid(connection, new, late)
-        gone = {each.line for each in late}
-        total, invalid, last = total + len(rows), invalid + len(gone), rows[-1].line
-        pixels += sum(item.pixels for item in items if item.line not in gone)
-    return total, invalid, pixels

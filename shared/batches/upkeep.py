@@ -13,16 +13,17 @@ its account's other jobs, nor slow to cancel, nor against the account's limit of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import and_, bindparam, delete, func, literal_column, or_, select, update
 
 from shared.accounts.limits import UNLIMITED, Limits
 from shared.accounts.quotas import count_jobs, hold_account, is_storage_full
 from shared.accounts.usage import add_usage, pixels_of_month
 from shared.batches.acceptance import accept
+from shared.batches.again import copy_slice
 from shared.batches.batch import WHOLE, Batch, Invalid, Item
 from shared.batches.rows import delete_items, hold_batch, insert_invalid, insert_items, read_batch
 from shared.batches.state import BatchState
@@ -87,11 +88,15 @@ class BatchUpkeep:
         self._retention_ms = int(retention_days * 86_400_000)
 
     def take_next(self) -> Batch | None:
-        """The batch that was tended longest ago, of those that want it: for a lease."""
+        """A batch that wants tending, for a lease.
+
+        Accounts take turns, and each account's batches among themselves: who sends twenty gets no
+        more of it than who sends one.
+        """
         next_one = (
             select(batches.c.id)
             .where(batches.c.tended_until < now_ms(), self._wants_tending())
-            .order_by(batches.c.tended_at)
+            .order_by(_last_turn_of_account(), batches.c.tended_at)
             .limit(1)
             .with_for_update(skip_locked=True, key_share=True)
         )
@@ -152,6 +157,12 @@ class BatchUpkeep:
                 )
             )
         return True
+
+    def copy(self, batch: Batch, engines: Collection[str]) -> bool:
+        """Copy the next items of the batch that this one tries again; whether it has all."""
+        with self._database.writing() as connection:
+            held = hold_batch(connection, batch.id, VALIDATING)
+            return held is None or copy_slice(connection, held, engines)
 
     def judge(self, batch: Batch) -> Batch | None:
         """Accept a batch that was read to its end, or reject it; None if it was over already."""
@@ -336,6 +347,17 @@ class BatchUpkeep:
             mine = batch_items.c.batch_id.in_(ids)
             if ids and delete_items(connection, FORGOTTEN, mine) < FORGOTTEN:
                 connection.execute(delete(batches).where(batches.c.id.in_(ids)))
+
+
+def _last_turn_of_account() -> ColumnElement[int]:
+    those = batches.alias("of_account")
+    is_active = those.c.status.in_([literal_column("'validating'"), literal_column("'running'")])
+    last = select(func.max(those.c.tended_at))
+    return (
+        last.where(those.c.account_id == batches.c.account_id, is_active)
+        .correlate(batches)
+        .scalar_subquery()
+    )
 
 
 def _job_row(batch: Batch, item: Row[Any], now: int) -> dict[str, Any]:

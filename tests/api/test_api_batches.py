@@ -400,20 +400,21 @@ def test_an_archive_is_whole_when_a_picture_goes_while_it_is_sent(
     assert [line["result"]["candidates"][0]["file"] for line in lines] == archive.namelist()[:2]
 
 
-def test_no_more_archives_are_sent_at_once_than_there_are_threads_for(
-    caller: Caller, services: Services, app: Any
+@pytest.mark.parametrize(("what", "places"), [("archive", "archives"), ("results", "results")])
+def test_no_more_are_sent_at_once_than_there_are_threads_for(
+    caller: Caller, services: Services, app: Any, what: str, places: str
 ) -> None:
     batch = batch_of(caller, lines_for(caller.image(), 1))
-    archives = app.extensions["towline"].archives
+    free = getattr(app.extensions["towline"], places)
     held = 0
-    while archives.acquire(blocking=False):
+    while free.acquire(blocking=False):
         held += 1
-    answer = caller.get(f"/v1/batches/{batch['id']}/archive")
+    answer = caller.get(f"/v1/batches/{batch['id']}/{what}")
     assert is_problem(answer, 503, "too_many_streams")
     for _ in range(held):
-        archives.release()
+        free.release()
     for _ in range(held + 2):
-        answer = caller.get(f"/v1/batches/{batch['id']}/archive")
+        answer = caller.get(f"/v1/batches/{batch['id']}/{what}")
         assert answer.status_code == 200
         answer.close()
 

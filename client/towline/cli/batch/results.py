@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from towline.cli.batch.progress import Shown
     from towline.cli.batch.state import State
 
-OPEN_IN_A_ROW = 500  #: after so many lines that have not ended, later ones are left for later
+OPEN_IN_A_ROW = 200  #: after so many lines that have not ended, later ones are left for later
 OF_THE_URL = frozenset({403, 404, 410})
 
 

@@ -199,7 +199,6 @@ class Run:
         clock = asyncio.get_running_loop().time
         while True:
             batch = await self._look(part.batch_id)
-            ended_before = self._shown.here
             left = self._state.lines.waiting(part.number)
             to_fetch = batch.counts.final - (size - left)
             self._shown.reach(self._shown.here + max(0, to_fetch))
@@ -209,9 +208,8 @@ class Run:
                 read_at = clock() + SHARE_OF_READING * (clock() - began)
             if batch.is_final:
                 break
-            pause_s = FIRST_LOOK_S if self._shown.here > ended_before else pause_s * 1.5
-            pause_s = min(LONGEST_LOOK_S, pause_s)
             await asyncio.sleep(pause_s)
+            pause_s = min(LONGEST_LOOK_S, 1.5 * pause_s)
         self._end(part, batch)
 
     def _end(self, part: Part, batch: Batch) -> None:
