@@ -17,6 +17,7 @@ from api.docs import docs
 from api.feeds import Feeds
 from api.notifier import Notifier
 from api.openapi import make_app
+from api.places import Places
 from api.problems import register_error_handlers
 from api.routes.account import account
 from api.routes.batches import batches
@@ -68,8 +69,8 @@ class _DeliveryId(BaseConverter):
     regex = id_form("dlv")
 
 
-MAX_ARCHIVES = 8  #: that one process sends at once
-MAX_RESULTS = 32  #: of batches, line by line, that one process sends at once
+MAX_ARCHIVES, ARCHIVES_OF_ONE = 8, 4  #: that one process sends at once; to one account
+MAX_RESULTS, RESULTS_OF_ONE = 64, 16  #: of batches, line by line
 
 #: Lists, and what else takes parameters.
 TAKES_QUERY = {
@@ -100,8 +101,8 @@ def create_app(services: Services, is_ending: Callable[[], bool] = lambda: False
         notifier=notifier,
         watcher=FinalWatcher(services.jobs, notifier, limit=settings.max_waits),
         batch_watcher=FinalWatcher(services.batches, notifier, limit=settings.max_waits),
-        archives=BoundedSemaphore(MAX_ARCHIVES),
-        results=BoundedSemaphore(MAX_RESULTS),
+        archives=Places(MAX_ARCHIVES, share=ARCHIVES_OF_ONE),
+        results=Places(MAX_RESULTS, share=RESULTS_OF_ONE),
         feeds=Feeds(services.histories, services.accounts, notifier, limit=settings.max_streams),
         decoding=decoding,
         surroundings=Surroundings(

@@ -219,9 +219,10 @@ PROBLEMS = {
     ),
     "too_many_streams": Code(
         503,
-        "Too many open event streams",
-        "As many as `TOWLINE_MAX_STREAMS` are open in this API process, and no other account has"
-        " more than yours. Close some, or try again after `Retry-After`; polling always works.",
+        "Too many open streams",
+        "This API process sends as many event streams (`TOWLINE_MAX_STREAMS`), results or archives"
+        " of batches as it can, or as many as one account may have. Close some of yours, or try"
+        " again after `Retry-After`; polling always works.",
     ),
 }
 

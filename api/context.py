@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from api.feeds import Feeds
     from api.notifier import Notifier
+    from api.places import Places
     from api.waiting import FinalWatcher
     from shared.accounts.account import Caller
     from shared.gauges import DatabaseGauges
@@ -43,8 +44,8 @@ class Context:
     notifier: Notifier
     watcher: FinalWatcher
     batch_watcher: FinalWatcher
-    archives: BoundedSemaphore
-    results: BoundedSemaphore
+    archives: Places
+    results: Places
     feeds: Feeds
     gauges: DatabaseGauges
     decoding: BoundedSemaphore

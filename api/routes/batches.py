@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from threading import BoundedSemaphore
+from functools import partial
 from typing import Any, cast
 
 from flask import Response, g, request
@@ -17,6 +17,7 @@ from api.batch_stream import receive
 from api.context import account_id, context, services
 from api.idempotency import completion, idempotent, no_digest, value_digest
 from api.openapi import PREFER, lines, operation_id, problems, zip_archive
+from api.places import Places
 from api.rendering import links_of
 from api.schemas.batches import (
     BatchBody,
@@ -322,17 +323,18 @@ def _begun(found: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _sent(
-    make: Callable[[], Iterator[bytes]], content_type: str, places: BoundedSemaphore, what: str
+    make: Callable[[], Iterator[bytes]], content_type: str, places: Places, what: str
 ) -> Response:
     """A stream, which has a place while it is sent: whoever reads it slowly keeps a thread."""
-    if not places.acquire(blocking=False):
+    owner = account_id()
+    if not places.take(owner):
         raise TooManyStreams(f"This server sends as many {what} as it can; ask again soon.")
     try:
         response = Response(_begun(make()), content_type=content_type)
     except BaseException:
-        places.release()
+        places.give_back(owner)
         raise
-    response.call_on_close(places.release)
+    response.call_on_close(partial(places.give_back, owner))
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
     return response

@@ -304,7 +304,7 @@ class ApiUnavailable(ServerError):
 
 
 class TooManyStreams(ServerError):
-    """Too many open event streams."""
+    """Too many open streams."""
 
     own_code = "too_many_streams"
 

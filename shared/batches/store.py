@@ -254,7 +254,7 @@ class BatchStore:
             if is_whole:
                 accept(connection, batch, limits)
             else:
-                _require_few_unread(connection, account_id)
+                _require_few_unread(connection, account_id, besides=new_batch)
             return self._created(connection, account_id, new_batch, completion, old.id)
 
     def items(
@@ -298,8 +298,10 @@ class BatchStore:
         ]
 
 
-def _require_few_unread(connection: Connection, account_id: str) -> None:
-    mine = select(batches.c.id).where(batches.c.account_id == account_id, VALIDATING)
+def _require_few_unread(connection: Connection, account_id: str, *, besides: str = "") -> None:
+    mine = select(batches.c.id).where(
+        batches.c.account_id == account_id, VALIDATING, batches.c.id != besides
+    )
     if len(connection.execute(mine.limit(MAX_UNREAD)).all()) == MAX_UNREAD:
         said = f"{MAX_UNREAD} batches of this account wait to be read already, as many as may."
         raise TooManyQueued(said, QUEUED_RETRY_S)

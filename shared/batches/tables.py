@@ -55,6 +55,7 @@ batches = Table(
     Column("cancel_requested_at", BigInteger),
     Column("finished_at", BigInteger),
     Index("ix_batches_list", "account_id", "id"),
+    Index("ix_batches_turn", "account_id", "tended_at"),
     Index("ix_batches_active", "tended_at", sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
     Index("ix_batches_finished_at", "finished_at"),
 )

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, delete, func, literal_column, or_, select, update
+from sqlalchemy import and_, bindparam, delete, func, or_, select, update
 
 from shared.accounts.limits import UNLIMITED, Limits
 from shared.accounts.quotas import count_jobs, hold_account, is_storage_full
@@ -350,14 +350,10 @@ class BatchUpkeep:
 
 
 def _last_turn_of_account() -> ColumnElement[int]:
+    """Of any of its batches: those that ended in their turn have had it all the same."""
     those = batches.alias("of_account")
-    is_active = those.c.status.in_([literal_column("'validating'"), literal_column("'running'")])
-    last = select(func.max(those.c.tended_at))
-    return (
-        last.where(those.c.account_id == batches.c.account_id, is_active)
-        .correlate(batches)
-        .scalar_subquery()
-    )
+    last = select(func.max(those.c.tended_at)).where(those.c.account_id == batches.c.account_id)
+    return last.correlate(batches).scalar_subquery()
 
 
 def _job_row(batch: Batch, item: Row[Any], now: int) -> dict[str, Any]:

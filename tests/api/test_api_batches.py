@@ -406,14 +406,16 @@ def test_no_more_are_sent_at_once_than_there_are_threads_for(
 ) -> None:
     batch = batch_of(caller, lines_for(caller.image(), 1))
     free = getattr(app.extensions["towline"], places)
-    held = 0
-    while free.acquire(blocking=False):
-        held += 1
-    answer = caller.get(f"/v1/batches/{batch['id']}/{what}")
-    assert is_problem(answer, 503, "too_many_streams")
-    for _ in range(held):
-        free.release()
-    for _ in range(held + 2):
+    others = [f"acc_{n}" for n in range(free.limit)]
+    for other in others:
+        assert free.take(other)
+    assert is_problem(caller.get(f"/v1/batches/{batch['id']}/{what}"), 503, "too_many_streams")
+    for other in others:
+        free.give_back(other)
+    for _ in range(free.share):
+        assert free.take("acc_1")
+    assert not free.take("acc_1"), "one account leaves places for others"
+    for _ in range(free.limit + 2):
         answer = caller.get(f"/v1/batches/{batch['id']}/{what}")
         assert answer.status_code == 200
         answer.close()

@@ -16,6 +16,7 @@ from shared.errors import (
     InvalidRequest,
     NotFound,
     TooManyQueued,
+    Violation,
 )
 from shared.images.tables import images
 from shared.services import Services
@@ -131,11 +132,14 @@ def test_accounts_take_turns_however_many_batches_one_has(
     many, one = make.account(), make.account()
     for account in (many, many, many, one):
         send(services, account, jsonl(lines_for(make.image(account).id, 1)))
+    alone = send(services, many, jsonl([{}]))  # over in its only turn, which counts
     turns = []
     for _ in range(6):
         batch = services.batch_upkeep.take_next()
         assert batch is not None
         turns.append(batch.account_id)
+        if batch.id == alone.id:
+            services.batch_upkeep.refuse(batch, Violation("", "batch_empty", "nothing"))
         services.batch_upkeep.let_go(batch)
         let_pass(services.database, 0.01)
     assert turns[:2] in ([many, one], [one, many])

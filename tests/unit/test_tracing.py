@@ -209,7 +209,7 @@ def test_a_process_ends_soon_when_its_collector_stalls_or_is_away(
             took_s = _seconds_of_many_spans()
     else:
         took_s = _seconds_of_many_spans()
-    assert took_s < 10.0  # 2 s of them to end
+    assert took_s < 30.0  # 2 s of them to end; that it waited for each batch would be minutes
     complaints = [r for r in caplog.records if r.name.startswith("opentelemetry.exporter")]
     assert len(complaints) <= 1, "each batch would be worth a line or more"
 

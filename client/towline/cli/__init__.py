@@ -1,4 +1,4 @@
-"""The command line `towline`. It needs the extra: `pip install 'towline[cli]'`.
+"""The command line `towline`. It needs the extra `cli`: `pip install './client[cli]'`.
 
 app.py        the commands, and what an error becomes
 session.py    who asks, whom, and where answers are shown
@@ -19,7 +19,7 @@ def main() -> None:
     if missing:
         sys.exit(
             f"towline: the command line needs {' and '.join(missing)}: "
-            "python -m pip install 'towline[cli]'"
+            "python -m pip install './client[cli]' (in Towline's repository)"
         )
     from towline.cli.app import run
 

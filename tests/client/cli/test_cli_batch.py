@@ -123,8 +123,11 @@ def test_a_thousand_lines_of_every_kind_of_wrong_are_each_named(
         a_line("x", "a.png", mask="none.png"),
         a_line("x", "a.png", colour="red"),
         a_line("same", "a.png"),
+        a_line("x", "a.png", drags=[{"handle": [10**400, 1], "target": [2, 1]}]),
+        json.dumps(a_line("x", "a.png")).replace('"x"', '"\\ud83d"'),
+        json.dumps(a_line("x", "a.png")).replace('"x"', '"x", "metadata": {"a": 1e999}'),
     ]
-    write(place / "m.jsonl", a_line("same"), *(kinds * 125))
+    write(place / "m.jsonl", a_line("same"), *((kinds * 91)[:1000]))
     ran = go("--json")
     assert ran.code == 2
     details = json.loads(ran.err)["error"]["details"]
@@ -347,6 +350,59 @@ def test_what_failed_is_tried_again_alone(cli: Cli, fake: FakeTowline, failing: 
     assert (failing / "out" / "two.png").exists()
     assert cli("batch", "retry", "out").code == 0
     assert len(fake.batches.all) == 2
+
+
+def test_a_retry_that_is_rejected_can_be_asked_for_again(
+    cli: Cli, fake: FakeTowline, failing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a large one is, where the month's pixels do not suffice."""
+    retry, look = fake.batches.retry, fake.batches.look
+    error = {"line": None, "custom_id": None, "pointer": "", "code": "pixel_quota_exceeded",
+             "detail": "None are left for this month."}  # fmt: skip
+
+    def rejected(batch_id: str) -> Any:
+        shown = retry(batch_id)
+        refused = fake.batches.all[shown["id"]]
+        refused.shown.update(status="rejected", errors=[error])
+        refused.lines = []
+        return fake.batches.show(shown["id"])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fake.batches, "retry", rejected)
+        patched.setattr(fake.batches, "look", fake.batches.show)
+        ran = cli("batch", "retry", "out")
+    assert (ran.code, "None are left for this month." in ran.err) == (5, True), ran.err
+    assert [each["status"] for each in results(failing)] == ["succeeded", "failed", "succeeded"]
+    monkeypatch.setattr(fake.batches, "look", look)
+    again = cli("batch", "retry", "out")
+    assert again.code == 0, again.err
+    assert [each["status"] for each in results(failing)] == ["succeeded"] * 3
+
+
+def test_a_retry_of_what_is_gone_at_the_service_ends_in_order(
+    cli: Cli, fake: FakeTowline, failing: Path
+) -> None:
+    (batch,) = fake.batches.all.values()
+    batch.lines = []
+    ran = cli("batch", "retry", "out")
+    assert ran.code == 1
+    assert "Traceback" not in ran.err
+    assert [each["status"] for each in results(failing)] == ["succeeded", "failed", "succeeded"]
+
+
+def test_a_run_ends_when_the_service_cannot_even_read_a_line(
+    go: Cli, fake: FakeTowline, place: Path
+) -> None:
+    write(place / "m.jsonl", a_line("one"), a_line("two"))
+    validate = fake.batches._validate
+
+    def spoil(batch: Any) -> None:
+        batch.lines[1]["text"] = b"{"
+        validate(batch)
+
+    fake.batches._validate = spoil  # type: ignore[method-assign]
+    assert go("--skip-invalid").code == 1
+    assert [each["status"] for each in results(place)] == ["succeeded", "invalid"]
 
 
 def test_a_retry_whose_answer_was_lost_is_one(cli: Cli, fake: FakeTowline, failing: Path) -> None:

@@ -6,7 +6,6 @@ and not by a link, unless links are followed (`--follow-links`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from typing import Any
 from towline._core.pictures import content_type_of
 
 LARGEST_PICTURE_BYTES = 32 * 2**20
+FARTHEST = 1e9  #: pixels; the service knows the picture, and is stricter
 FIELDS = frozenset(
     [
         "custom_id",
@@ -101,7 +101,7 @@ def _is_point(value: Any) -> bool:
         isinstance(value, list)
         and len(value) == 2
         and all(
-            isinstance(each, int | float) and not isinstance(each, bool) and math.isfinite(each)
+            isinstance(each, int | float) and not isinstance(each, bool) and abs(each) < FARTHEST
             for each in value
         )
     )

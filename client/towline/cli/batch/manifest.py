@@ -91,6 +91,7 @@ def _json_line(number: int, data: bytes) -> Line:
         return line
     try:
         found = json.loads(data, parse_constant=_no_number, object_pairs_hook=_object)
+        _require_sendable(found)
     except (ValueError, RecursionError) as error:
         line.wrong.append(f"it is not JSON: {_said(error)}")
         return line
@@ -107,6 +108,16 @@ def _said(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg}, column {error.colno}"
     return str(error)
+
+
+def _require_sendable(value: Any) -> None:
+    """`ValueError` for what Python reads, but no JSON carries: half a surrogate, an infinity."""
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("a text in it has half of a surrogate pair") from None
+    except ValueError:
+        raise ValueError("a number in it is too large") from None
 
 
 def _no_number(name: str) -> NoReturn:

@@ -44,7 +44,13 @@ class Parts:
         return [Part(*row) for row in rows]
 
     def get(self, number: int) -> Part:
-        return next(each for each in self.all() if each.number == number)
+        """One that is there."""
+        found = self.find(number)
+        assert found is not None, number  # noqa: S101 - whoever calls has it from here
+        return found
+
+    def find(self, number: int) -> Part | None:
+        return next((each for each in self.all() if each.number == number), None)
 
     def seal(self, number: int, *, skips_invalid: bool) -> Part:
         """From now on what is sent as this part is always the same, under the same key."""
@@ -136,6 +142,16 @@ class Parts:
         row = self._store.read("SELECT coalesce(max(part), 0) + 1 FROM parts").fetchone()
         self._store.write("INSERT INTO parts (part, retry_of) VALUES (?, ?)", row[0], batch_id)
         return self._give_key(int(row[0]))
+
+    def undo_retry(self, part: Part) -> None:
+        """Its lines failed in the batch before, and still have; they can be tried again."""
+        item = {"error": {"code": "rejected", "message": "It could not be tried again."}}
+        self._store.write(
+            "UPDATE lines SET status = 'failed', item = ?,"
+            " part = (SELECT part FROM parts WHERE batch_id = ?) WHERE part = ?",
+            json.dumps(item), part.retry_of, part.number,
+        )  # fmt: skip
+        self.drop(part.number)
 
     def drop(self, number: int) -> None:
         """A part that came to nothing."""

@@ -75,23 +75,26 @@ class Collector:
             self._after = first_open - 1
 
     async def _take(self, group: asyncio.TaskGroup, item: BatchItem) -> None:
-        names = self._state.lines.waits_for(self._part, item.custom_id or "")
-        if names is None:
+        name = item.custom_id  # none where the service could not even read the line
+        if name is None:
+            _, name = self._state.parts.line_at(self._part, item.line) or (0, None)
+        names = self._state.lines.waits_for(self._part, name) if name is not None else None
+        if name is None or names is None:
             return
         if item.result is None:
-            self._finish(item, [])
+            self._finish(item, name, [])
             return
         await self._slots.acquire()
-        group.create_task(self._fetch(item, names))
+        group.create_task(self._fetch(item, name, names))
 
-    async def _fetch(self, item: BatchItem, names: list[str]) -> None:
+    async def _fetch(self, item: BatchItem, custom_id: str, names: list[str]) -> None:
         try:
             assert item.result is not None  # noqa: S101 - whoever calls has looked
             files = []
             for name, candidate in zip(names, item.result.candidates, strict=False):
                 if await self._bring(item, candidate, self._state.out / name):
                     files.append(name)
-            self._finish(item, files)
+            self._finish(item, custom_id, files)
         finally:
             self._slots.release()
 
@@ -126,11 +129,11 @@ class Collector:
 
         return await self._patience.bear(fetch)
 
-    def _finish(self, item: BatchItem, files: list[str]) -> None:
+    def _finish(self, item: BatchItem, custom_id: str, files: list[str]) -> None:
         told = told_of(item)
         if item.status == "succeeded" and not files:
             told["error"] = {"code": "picture_gone", "message": "The picture is gone already."}
-        self._state.lines.finish(item.custom_id or "", item.status, item.job, told, files)
+        self._state.lines.finish(custom_id, item.status, item.job, told, files)
         self._state.tick()
         self._shown.ended(item.status)
 

@@ -22,7 +22,7 @@ from towline.cli.batch.request import Request
 from towline.cli.batch.results import Collector
 from towline.cli.batch.sending import send
 from towline.cli.batch.uploads import upload
-from towline.cli.failures import USAGE, CommandFailed
+from towline.cli.failures import LIMITED, USAGE, CommandFailed
 from towline.errors import APIError, LimitExceeded, Violation
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 FIRST_LOOK_S = 0.2
 LONGEST_LOOK_S = 2.0
-SHARE_OF_READING = 10  #: results are read for a tenth of the time at the most
+SHARE_OF_READING = 10  #: results are read for a tenth of the time at the most ...
+LONGEST_REST_S = 5.0  #: ... but pictures that take long to fetch are no reason to wait
+OF_THE_ACCOUNT = ("pixel_quota_exceeded", "storage_quota_exceeded")
 
 
 class Run:
@@ -54,7 +56,7 @@ class Run:
             await self._bring_there(part, before)
             if before is not None:
                 await self._follow(before)
-            before = self._state.parts.get(part.number)
+            before = self._state.parts.find(part.number)  # none if it came to nothing
         if before is not None:
             await self._follow(before)
 
@@ -163,8 +165,16 @@ class Run:
         if part.retry_of is None:
             state.parts.unseal(part.number)
         else:
-            state.lines.end_rest(part.number, "failed", "rejected", "It could not be tried again.")
-            state.parts.note_status(part.number, "done")
+            state.parts.undo_retry(part)
+        for error in batch.errors:
+            if error.line is None and error.code in OF_THE_ACCOUNT:
+                return CommandFailed(
+                    f"{error.detail} None of {batch.id} was run.",
+                    hint="the same command sends it again once there is room; "
+                    "`towline doctor` shows the account's limits.",
+                    exit_code=LIMITED,
+                    code=error.code,
+                )
         others = any(each.key is not None for each in state.parts.all())
         hint = "leave these lines out by --skip-invalid"
         hint += ", and send them by a manifest of their own." if others else ", or mend them."
@@ -205,7 +215,7 @@ class Run:
             if batch.is_final or (to_fetch > 0 and clock() >= read_at):
                 began = clock()
                 await self._patience.bear(partial(collector.collect, to_the_end=batch.is_final))
-                read_at = clock() + SHARE_OF_READING * (clock() - began)
+                read_at = clock() + min(LONGEST_REST_S, SHARE_OF_READING * (clock() - began))
             if batch.is_final:
                 break
             await asyncio.sleep(pause_s)
