@@ -70,7 +70,8 @@ class Stack:
         said = self.compose(
             "exec", "-T", "api", "python", "-m", "api", "key", "create", "--account", "smoke"
         )
-        keys = [word for word in said.split() if word.startswith("tow_")]
+        # Both streams are one here, and their pieces may come in any order
+        keys = re.findall(r"tow_[0-9a-f]{16}_\w+", said)
         assert len(keys) == 1, f"no key in {said!r}"
         return keys[0]
 
