@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -108,32 +108,37 @@ class _Pipe:
 def archive_of(reader: Reader, links: Links, objects: ObjectStore) -> Iterator[bytes]:
     """A ZIP of every picture that is there, and `results.jsonl`, which names their files.
 
-    One picture is in memory at a time, and some hundred bytes for each that was sent.
+    One picture is in memory at a time, and half a kilobyte for each that was sent: what the
+    directory at a ZIP's end says of it.
     """
     pipe = _Pipe()
-    taken: dict[tuple[int, int], str] = {}
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as archive:  # type: ignore[call-overload]
         for item in reader.items():
-            for index, name, key in _pictures(item):
+            for _, name, key in _pictures(item):
                 try:
                     data = objects.get(key)
                 except NotFound:  # deleted meanwhile
                     continue
                 archive.writestr(zipfile.ZipInfo(name, DOS_EPOCH), data)
-                taken[item.line, index] = name
                 yield pipe.take()
         with archive.open(zipfile.ZipInfo("results.jsonl", DOS_EPOCH), "w") as file:
             for item in reader.items():
-                line = json.dumps(_in_archive(item, links, taken), ensure_ascii=False)
+                line = json.dumps(_in_archive(item, links, archive.NameToInfo), ensure_ascii=False)
                 file.write(line.encode() + b"\n")
                 yield pipe.take()
     yield pipe.take()
 
 
 def _pictures(item: ItemNow) -> Iterator[tuple[int, str, str]]:
-    """Index, name in the archive, and key of each picture of an item."""
+    """Index, name in the archive, and key of each picture of an item that is still there."""
+    if item.job is not None and item.job.pictures_gone_at is None:
+        yield from _made(item)
+
+
+def _made(item: ItemNow) -> Iterator[tuple[int, str, str]]:
+    """The same, whether they are there or not."""
     job = item.job
-    if job is None or job.status is not JobState.SUCCEEDED or job.pictures_gone_at is not None:
+    if job is None or job.status is not JobState.SUCCEEDED:
         return
     candidates = (job.result or {}).get("candidates", [])
     for candidate in candidates:
@@ -147,15 +152,16 @@ def _name(item: ItemNow, which: str, key: str) -> str:
     return f"pictures/{item.line:05d}-{stem}{which}.{key.rpartition('.')[2]}"
 
 
-def _in_archive(item: ItemNow, links: Links, taken: dict[tuple[int, int], str]) -> dict[str, Any]:
+def _in_archive(item: ItemNow, links: Links, sent: Container[str]) -> dict[str, Any]:
     """The line of an item with the names of files in the place of URLs, which would not last."""
     shown = show_item(item, links)
     if shown["result"] is None:
         return shown
+    files = {index: name for index, name, _ in _made(item) if name in sent}
     candidates = [
         {
             **{part: value for part, value in candidate.items() if part != "url"},
-            "file": taken.get((item.line, candidate["index"])),
+            "file": files.get(candidate["index"]),
         }
         for candidate in shown["result"]["candidates"]
     ]
