@@ -27,7 +27,7 @@ from shared.batches.rows import (
     read_invalid,
 )
 from shared.batches.state import FINAL, BatchState
-from shared.batches.tables import VALIDATING, WAITING, batch_items, batches
+from shared.batches.tables import INVALID, VALIDATING, WAITING, batch_items, batches
 from shared.batches.tally import finish, tell, with_counts
 from shared.db import announce, now_ms
 from shared.engines import ENGINES
@@ -281,9 +281,10 @@ class BatchStore:
             ).first()
             if batch is None:
                 raise NotFound(f"There is no batch {batch_id}.")
-            is_over = (
-                batch.cancel_requested_at is not None or batch.status == BatchState.REJECTED.value
-            )
+            is_rejected = batch.status == BatchState.REJECTED.value
+            if is_rejected:  # its good lines are on their way out
+                query = query.where(INVALID)
+            is_over = is_rejected or batch.cancel_requested_at is not None
             rows = connection.execute(query).all()
         return [
             ItemNow(

@@ -49,6 +49,9 @@ def read_json(data: bytes) -> Any:
 
 
 def reason_of(error: ValueError) -> str:
+    """Why `read_json` refused a text, in our words where Python's would mislead."""
+    if isinstance(error, UnicodeEncodeError):
+        return "a text in it has half of a surrogate pair"
     text = str(error)
     return "a number has too many digits" if "set_int_max_str_digits" in text else text
 

@@ -96,7 +96,8 @@ _HINTS = {
     "job_not_final": "wait for its end (`towline job ID --wait`), or cancel it first.",
     "batch_not_final": "wait for its end (`towline batch status ID --wait`), or cancel it first.",
     "batch_too_large": "send fewer lines at once: --lines-per-batch.",
-    "not_found": "is the id right, and of this account? `towline jobs` lists the newest.",
+    "not_found": "is the id right, and of this account? `towline jobs` and `towline batch list` "
+    "list the newest.",
     "drag_not_reachable": "drag less far, or with a larger mask.",
     "timeout": "it took longer than it may: give --timeout-s, or fewer steps.",
 }

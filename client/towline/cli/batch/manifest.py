@@ -90,7 +90,7 @@ def _json_line(number: int, data: bytes) -> Line:
         line.wrong.append("the line is longer than 1 MiB")
         return line
     try:
-        found = json.loads(data, parse_constant=_no_number, object_pairs_hook=_object)
+        found = json.loads(data.rstrip(), parse_constant=_no_number, object_pairs_hook=_object)
         _require_sendable(found)
     except (ValueError, RecursionError) as error:
         line.wrong.append(f"it is not JSON: {_said(error)}")
